@@ -1,0 +1,1 @@
+"""Typed settings, and whole Serve configurations beside them."""

@@ -1,0 +1,269 @@
+"""All settings, typed, and the only reader of the environment.
+
+The tree is what stands under `args:` in a Serve YAML. Environment variables with GemmaVoice's names
+(`configs.environment`) override it.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from configs.environment import Environment, read_environment
+from configs.problems import SettingsError, first_problem
+
+Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?|auto)$")]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# ---- speech to text ---------------------------------------------------------------------------
+
+
+class WhisperSettings(_Settings):
+    """faster-whisper; what is not said here is the library's own default."""
+
+    engine: Literal["faster_whisper"] = "faster_whisper"
+    model: str = Field(
+        default="embedded/tiny.en",
+        description="'embedded/tiny.en', 'embedded/base', a folder, or a model on the hub "
+        "('large-v3-turbo', 'Systran/faster-whisper-base').",
+    )
+    device: Device = "auto"
+    compute_type: str = "default"
+    threads: int | None = Field(
+        default=None, ge=1, le=256, description="CPU threads; none: at most 4."
+    )
+    workers: int = Field(default=1, ge=1, le=64, description="Utterances decoded at the same time.")
+    beam_size: int = Field(default=5, ge=1, le=20)
+    vad_filter: bool = Field(default=True, description="Skip what is not speech: no invented text.")
+    language: str | None = Field(default=None, description="Forced language; none: detected.")
+
+
+class FakeSttSettings(_Settings):
+    """An engine that knows its answer, for tests and load tests."""
+
+    engine: Literal["fake"] = "fake"
+    text: str = "What is the capital of France?"
+    latency_s: float = Field(default=0.05, ge=0)
+    workers: int = Field(default=1, ge=1, le=64)
+
+
+SttSettings = Annotated[WhisperSettings | FakeSttSettings, Field(discriminator="engine")]
+
+
+# ---- language model ---------------------------------------------------------------------------
+
+
+class LlamaCppSettings(_Settings):
+    """llama.cpp through llama-cpp-python."""
+
+    engine: Literal["llama_cpp"] = "llama_cpp"
+    model: str = Field(
+        default="embedded/smollm2-135m-instruct",
+        description="'embedded/smollm2-135m-instruct', 'embedded/gemma-3-270m', a .gguf file, "
+        "or 'owner/repository/file.gguf' on the hub.",
+    )
+    context_tokens: int = Field(default=4096, ge=256, le=1_048_576)
+    batch_tokens: int = Field(default=512, ge=32, le=8192)
+    threads: int | None = Field(default=None, ge=1, le=256, description="None: half the CPUs.")
+    gpu_layers: int = Field(default=0, ge=-1, description="-1 puts all layers on the GPU.")
+    main_gpu: int = Field(default=0, ge=0)
+    flash_attention: bool = False
+    chat_template: Literal["auto", "chatml", "gemma3", "plain"] = Field(
+        default="auto", description="'auto': the file's own template, else 'plain' (base models)."
+    )
+
+
+class FakeLlmSettings(_Settings):
+    """An engine that writes a known reply at a known pace."""
+
+    engine: Literal["fake"] = "fake"
+    reply: str = "The capital of France is Paris. It lies on the river Seine."
+    first_token_s: float = Field(default=0.05, ge=0)
+    tokens_per_s: float = Field(default=100.0, gt=0)
+    context_tokens: int = Field(default=4096, ge=16)
+
+
+LlmSettings = Annotated[LlamaCppSettings | FakeLlmSettings, Field(discriminator="engine")]
+
+
+# ---- text to speech ---------------------------------------------------------------------------
+
+
+class PiperSettings(_Settings):
+    """Piper voices (ONNX, CPU)."""
+
+    engine: Literal["piper"] = "piper"
+    voices: dict[str, str] = Field(
+        default={"joe": "embedded/joe"},
+        min_length=1,
+        description="Name of each voice -> 'embedded/joe' or a Piper .onnx file "
+        "(with its .onnx.json beside it).",
+    )
+    default_voice: str = "joe"
+    threads: int | None = Field(default=None, ge=1, le=256, description="None: half the CPUs.")
+    workers: int = Field(default=1, ge=1, le=64, description="Texts spoken at the same time.")
+
+
+class OpenAudioSettings(_Settings):
+    """OpenAudio S1-mini on fish-speech."""
+
+    engine: Literal["openaudio"] = "openaudio"
+    model: str = "fishaudio/openaudio-s1-mini"
+    device: Device = "auto"
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    max_seq_len: int = Field(default=2048, ge=256, le=8192)
+    compile: bool = False
+    workers: int = Field(default=1, ge=1, le=64)
+
+
+class FakeTtsSettings(_Settings):
+    """An engine that speaks in tones, at a known pace."""
+
+    engine: Literal["fake"] = "fake"
+    first_audio_s: float = Field(default=0.05, ge=0)
+    real_time_factor: float = Field(
+        default=0.05, ge=0, description="Seconds of work per second of audio."
+    )
+    sample_rate: int = Field(default=22_050, ge=8_000, le=48_000)
+    workers: int = Field(default=1, ge=1, le=64)
+
+
+TtsSettings = Annotated[
+    PiperSettings | OpenAudioSettings | FakeTtsSettings, Field(discriminator="engine")
+]
+
+
+# ---- the dialogue ingress ---------------------------------------------------------------------
+
+SPOKEN_PROMPT = (
+    "You are a helpful voice assistant. Your reply is read aloud: answer in one or two short, "
+    "plain sentences, without lists, markdown, emoji or web addresses."
+)
+
+
+class SamplingSettings(_Settings):
+    """Sampling where a request says nothing."""
+
+    max_tokens: int = Field(default=512, ge=1, le=4096)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    top_k: int = Field(default=40, ge=0, le=1000)
+    min_p: float = Field(default=0.05, ge=0, le=1)
+    repeat_penalty: float = Field(default=1.1, ge=0.5, le=2)
+
+
+class PromptSettings(_Settings):
+    """System prompts, one per modality; a request's own instructions replace them."""
+
+    spoken: str = Field(default=SPOKEN_PROMPT, max_length=8000)
+    written: str = Field(default="You are a helpful assistant.", max_length=8000)
+    utterance: str = Field(
+        default="{transcript}",
+        max_length=8000,
+        description="The user's message of a spoken turn; {transcript} is what was heard.",
+    )
+
+
+class AudioSettings(_Settings):
+    """Limits and defaults of audio at the border."""
+
+    max_upload_bytes: int = Field(default=25 * 1024 * 1024, ge=1024, le=1024**3)
+    max_duration_s: float = Field(default=600.0, gt=0, le=36_000)
+    decode_timeout_s: float = Field(default=10.0, gt=0, le=600)
+    decode_memory_bytes: int = Field(default=512 * 1024 * 1024, ge=64 * 1024 * 1024)
+    decode_workers: int = Field(
+        default=2, ge=1, le=64, description="Uploads decoded at the same time."
+    )
+    default_format: Literal["wav", "mp3", "flac", "opus", "aac", "pcm", "ogg"] = "wav"
+    default_sample_rate: int | None = Field(
+        default=None, ge=8_000, le=48_000, description="None: the voice's own rate."
+    )
+
+
+class TimeoutSettings(_Settings):
+    """How long the ingress waits for a stage, in seconds."""
+
+    stt_s: float = Field(default=120.0, gt=0)
+    llm_first_token_s: float = Field(default=60.0, gt=0)
+    llm_s: float = Field(default=120.0, gt=0, description="A whole reply.")
+    tts_first_audio_s: float = Field(default=20.0, gt=0)
+    tts_s: float = Field(default=120.0, gt=0, description="A whole text or clause.")
+    health_s: float = Field(default=2.0, gt=0)
+
+
+class LimitSettings(_Settings):
+    """Bounds on what a request may hold."""
+
+    max_text_chars: int = Field(default=4096, ge=1, description="Text to speak.")
+    max_prompt_chars: int = Field(default=32_768, ge=1)
+    max_json_bytes: int = Field(default=1024 * 1024, ge=1024)
+
+
+class AccessSettings(_Settings):
+    """API keys; only their hashes are kept."""
+
+    enabled: bool = False
+    header: str = "X-API-Key"
+    keys_sha256: tuple[str, ...] = Field(
+        default=(),
+        description="SHA-256 of each key, in hexadecimal. API_KEYS takes the keys themselves.",
+    )
+
+
+class AppSettings(_Settings):
+    """The whole application."""
+
+    stt: SttSettings = WhisperSettings()
+    llm: LlmSettings = LlamaCppSettings()
+    tts: TtsSettings = PiperSettings()
+    prompts: PromptSettings = PromptSettings()
+    written_sampling: SamplingSettings = SamplingSettings()
+    spoken_sampling: SamplingSettings = SamplingSettings(max_tokens=200)
+    audio: AudioSettings = AudioSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
+    limits: LimitSettings = LimitSettings()
+    access: AccessSettings = AccessSettings()
+    request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]{1,64}$")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+def load_settings(
+    args: Mapping[str, Any], environ: Mapping[str, str] | None = None
+) -> tuple[AppSettings, list[str]]:
+    """Settings from YAML `args` and the environment, and the warnings to show.
+
+    Raises:
+        SettingsError: the first wrong key, by its name in YAML or in the environment.
+    """
+    environment = read_environment(os.environ if environ is None else environ)
+    try:
+        base = AppSettings.model_validate(dict(args))
+    except ValidationError as error:
+        raise SettingsError(*first_problem(error)) from None
+    return _overlay(base, environment), environment.warnings
+
+
+def _overlay(base: AppSettings, environment: Environment) -> AppSettings:
+    tree = base.model_dump()
+    for override in environment.overrides:
+        node = tree
+        for part in override.path[:-1]:
+            node = node[part]
+        engine = node.get("engine")
+        if override.engine is not None and engine != override.engine:
+            environment.warnings.append(
+                f"{override.name} is ignored: it is for the {override.engine} engine, "
+                f"and the configuration uses '{engine}'."
+            )
+            continue
+        node[override.path[-1]] = override.value
+        try:
+            AppSettings.model_validate(tree)
+        except ValidationError as error:
+            raise SettingsError(override.name, first_problem(error)[1]) from None
+    return AppSettings.model_validate(tree)

@@ -1,0 +1,326 @@
+"""Everything that can go wrong, named after the fact.
+
+SpeechError
+├── InvalidRequest            the caller can mend it
+│   ├── InvalidParameter
+│   ├── TextTooLong
+│   ├── ContextOverflow
+│   ├── UnsupportedLanguage
+│   ├── VoiceNotFound
+│   ├── UnsupportedFormat
+│   ├── InvalidAudio
+│   ├── AudioTooLong
+│   └── BodyTooLarge
+├── AccessDenied
+│   ├── MissingApiKey
+│   └── InvalidApiKey
+├── StageFailed               a stage broke while it worked
+├── StageUnavailable          no replica of a stage answers
+├── StageOverloaded           a stage has no room
+├── StageTimeout              a stage did not answer in time
+└── StartupError              wrong configuration: the process must not start
+    ├── InvalidSetting
+    └── WeightsNotFound
+
+Errors cross process borders by pickle, so every constructor takes positional arguments and
+hands all of them to `super().__init__`.
+"""
+
+
+class SpeechError(Exception):
+    """Base of all errors that this project raises on purpose."""
+
+    code: str = "internal_error"
+    retryable: bool = False
+
+    @property
+    def message(self) -> str:
+        """A sentence that may be shown to a client."""
+        return "The server could not complete the request."
+
+    @property
+    def param(self) -> str | None:
+        """The request field that caused the error, where there is one."""
+        return None
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidRequest(SpeechError):
+    """The request cannot be served as it is."""
+
+    code = "invalid_request"
+
+
+class InvalidParameter(InvalidRequest):
+    """A field has a value that cannot be honoured."""
+
+    code = "invalid_parameter"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    @property
+    def message(self) -> str:
+        return f"Invalid value for '{self.name}': {self.reason}"
+
+    @property
+    def param(self) -> str | None:
+        return self.name
+
+
+class TextTooLong(InvalidRequest):
+    """A text is longer than the limit."""
+
+    code = "text_too_long"
+
+    def __init__(self, name: str, length: int, limit: int) -> None:
+        super().__init__(name, length, limit)
+        self.name, self.length, self.limit = name, length, limit
+
+    @property
+    def message(self) -> str:
+        return f"'{self.name}' has {self.length} characters; the limit is {self.limit}."
+
+    @property
+    def param(self) -> str | None:
+        return self.name
+
+
+class ContextOverflow(InvalidRequest):
+    """The prompt does not fit into the model's context."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, prompt_tokens: int, context_tokens: int) -> None:
+        super().__init__(prompt_tokens, context_tokens)
+        self.prompt_tokens, self.context_tokens = prompt_tokens, context_tokens
+
+    @property
+    def message(self) -> str:
+        return (
+            f"The prompt has {self.prompt_tokens} tokens; "
+            f"the model's context holds {self.context_tokens}."
+        )
+
+    @property
+    def param(self) -> str | None:
+        return "prompt"
+
+
+class UnsupportedLanguage(InvalidRequest):
+    """The speech model does not know the language that was asked for."""
+
+    code = "unsupported_language"
+
+    def __init__(self, language: str, model: str) -> None:
+        super().__init__(language, model)
+        self.language, self.model = language, model
+
+    @property
+    def message(self) -> str:
+        return f"The model '{self.model}' does not support the language '{self.language}'."
+
+    @property
+    def param(self) -> str | None:
+        return "language"
+
+
+class VoiceNotFound(InvalidRequest):
+    """No voice has this name."""
+
+    code = "voice_not_found"
+
+    def __init__(self, voice: str) -> None:
+        super().__init__(voice)
+        self.voice = voice
+
+    @property
+    def message(self) -> str:
+        return f"The voice '{self.voice[:64]}' does not exist."
+
+    @property
+    def param(self) -> str | None:
+        return "voice"
+
+
+class UnsupportedFormat(InvalidRequest):
+    """The audio container or codec is not one that is served."""
+
+    code = "unsupported_format"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    @property
+    def message(self) -> str:
+        return self.detail
+
+    @property
+    def param(self) -> str | None:
+        return "file"
+
+
+class InvalidAudio(InvalidRequest):
+    """The upload is not audio that can be decoded."""
+
+    code = "invalid_audio"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    @property
+    def message(self) -> str:
+        return self.detail
+
+    @property
+    def param(self) -> str | None:
+        return "file"
+
+
+class AudioTooLong(InvalidRequest):
+    """The audio lasts longer than the limit."""
+
+    code = "audio_too_long"
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(limit_s)
+        self.limit_s = limit_s
+
+    @property
+    def message(self) -> str:
+        return f"The audio is longer than {self.limit_s:g} seconds."
+
+    @property
+    def param(self) -> str | None:
+        return "file"
+
+
+class BodyTooLarge(InvalidRequest):
+    """The request body is larger than the limit."""
+
+    code = "body_too_large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(limit_bytes)
+        self.limit_bytes = limit_bytes
+
+    @property
+    def message(self) -> str:
+        return f"The request body is larger than {self.limit_bytes} bytes."
+
+
+class AccessDenied(SpeechError):
+    """The caller may not use this route."""
+
+    code = "access_denied"
+
+
+class MissingApiKey(AccessDenied):
+    """The route needs an API key and none was sent."""
+
+    code = "missing_api_key"
+
+    @property
+    def message(self) -> str:
+        return "An API key is required."
+
+
+class InvalidApiKey(AccessDenied):
+    """The API key is not known."""
+
+    code = "invalid_api_key"
+
+    @property
+    def message(self) -> str:
+        return "The API key is not valid."
+
+
+class _StageError(SpeechError):
+    """A stage of the graph could not do its part; `stage` is 'stt', 'llm', 'tts' or 'audio'."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(stage)
+        self.stage = stage
+
+
+class StageFailed(_StageError):
+    """The stage broke while it worked; its log holds the reason."""
+
+    code = "stage_failed"
+
+    @property
+    def message(self) -> str:
+        return f"The {self.stage} stage failed."
+
+
+class StageUnavailable(_StageError):
+    """No replica of the stage answers, or the one at work was lost."""
+
+    code = "stage_unavailable"
+    retryable = True
+
+    @property
+    def message(self) -> str:
+        return f"The {self.stage} stage is not available at the moment; try again."
+
+
+class StageOverloaded(_StageError):
+    """The stage's queue is full."""
+
+    code = "stage_overloaded"
+    retryable = True
+
+    @property
+    def message(self) -> str:
+        return f"The {self.stage} stage is overloaded; try again later."
+
+
+class StageTimeout(_StageError):
+    """The stage did not answer within its time limit."""
+
+    code = "stage_timeout"
+    retryable = True
+
+    @property
+    def message(self) -> str:
+        return f"The {self.stage} stage did not answer in time."
+
+
+class StartupError(SpeechError):
+    """The configuration is wrong; the process must not start."""
+
+    code = "startup_error"
+
+
+class InvalidSetting(StartupError):
+    """A setting has a value that cannot work here; `key` is its name in YAML or environment."""
+
+    code = "invalid_setting"
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(key, reason)
+        self.key, self.reason = key, reason
+
+    @property
+    def message(self) -> str:
+        return f"{self.key}: {self.reason}"
+
+
+class WeightsNotFound(StartupError):
+    """A model's weights are not where the setting says."""
+
+    code = "weights_not_found"
+
+    def __init__(self, key: str, reference: str, reason: str) -> None:
+        super().__init__(key, reference, reason)
+        self.key, self.reference, self.reason = key, reference, reason
+
+    @property
+    def message(self) -> str:
+        return f"{self.key}: no weights at '{self.reference}': {self.reason}"

@@ -1,0 +1,29 @@
+"""What a language-model engine must do."""
+
+import threading
+from collections.abc import Iterator
+from typing import Protocol
+
+from deployments.messages import GenerationEvent, GenerationRequest
+
+
+class LlmEngine(Protocol):
+    """Continues a conversation. Blocking, one caller at a time: the server calls it in a thread."""
+
+    def warm_up(self) -> None:
+        """Run once before the first request, so that it is as fast as the rest."""
+        ...
+
+    def generate(
+        self, request: GenerationRequest, stop: threading.Event
+    ) -> Iterator[GenerationEvent]:
+        """Yield the reply as it is written, then one `GenerationEnd`.
+
+        The first `TextDelta` leaves as soon as it is known to be text (no stop string begins in it).
+        Setting `stop` from another thread ends the work at the next token, also inside the prompt;
+        then no `GenerationEnd` is given. The engine is usable at once afterwards.
+
+        Raises:
+            ContextOverflow: the prompt alone does not fit into the context.
+        """
+        ...

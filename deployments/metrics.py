@@ -1,0 +1,158 @@
+"""The metric vocabulary of the graph; only servers and the ingress record.
+
+Ray exports these on every node (with `ray_` in front); the ingress joins the nodes' pages at
+`/metrics`. Label values are closed sets.
+"""
+
+import asyncio
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from ray.serve import metrics
+
+from deployments.errors import InvalidRequest
+
+_STAGE_SECONDS = [0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30, 60, 120]
+
+
+def _keys(*names: str) -> Any:
+    """Ray's annotation allows one key only; its code, any number."""
+    return names
+
+
+class CallTimer:
+    """Notes when the first output of a call left."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self.first_output_s: float | None = None
+
+    def first_output(self) -> None:
+        """Note the time; calls after the first one change nothing."""
+        if self.first_output_s is None:
+            self.first_output_s = self.elapsed_s()
+
+    def elapsed_s(self) -> float:
+        """Seconds since the call came in."""
+        return time.perf_counter() - self._start
+
+
+class StageMetrics:
+    """Calls of one stage: how many, how long, how they ended."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = {"stage": stage}
+        self._in_flight_now = 0
+        self._calls = metrics.Counter(
+            "app_stage_calls_total",
+            description="Calls of a stage by outcome: ok, refused, cancelled or failed.",
+            tag_keys=_keys("stage", "outcome"),
+        )
+        self._duration = metrics.Histogram(
+            "app_stage_duration_seconds",
+            description="Time from a call's arrival at the replica to its end, in seconds.",
+            boundaries=_STAGE_SECONDS,
+            tag_keys=_keys("stage"),
+        )
+        self._first_output = metrics.Histogram(
+            "app_stage_first_output_seconds",
+            description="Time from a call's arrival to its first token or audio, in seconds.",
+            boundaries=_STAGE_SECONDS,
+            tag_keys=_keys("stage"),
+        )
+        self._in_flight = metrics.Gauge(
+            "app_stage_in_flight",
+            description="Calls that a replica holds, queued ones included.",
+            tag_keys=_keys("stage"),
+        )
+
+    @contextmanager
+    def call(self) -> Generator[CallTimer, None, None]:
+        """Record one call, however it ends."""
+        timer = CallTimer()
+        outcome = "failed"
+        self._in_flight_now += 1
+        self._in_flight.set(self._in_flight_now, self._stage)
+        try:
+            yield timer
+            outcome = "ok"
+        except InvalidRequest:
+            outcome = "refused"
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            outcome = "cancelled"
+            raise
+        finally:
+            self._in_flight_now -= 1
+            self._in_flight.set(self._in_flight_now, self._stage)
+            self._calls.inc(1, {**self._stage, "outcome": outcome})
+            self._duration.observe(timer.elapsed_s(), self._stage)
+            if timer.first_output_s is not None:
+                self._first_output.observe(timer.first_output_s, self._stage)
+
+
+class HttpMetrics:
+    """Requests by route template; the names are GemmaVoice's."""
+
+    def __init__(self) -> None:
+        self._requests = metrics.Counter(
+            "app_http_requests_total",
+            description="HTTP requests by method, route template and status.",
+            tag_keys=_keys("method", "route", "status"),
+        )
+        self._duration = metrics.Histogram(
+            "app_http_request_duration_seconds",
+            description="Time from a request's first byte to the end of its response, in seconds.",
+            boundaries=_STAGE_SECONDS,
+            tag_keys=_keys("method", "route"),
+        )
+        self._errors = metrics.Counter(
+            "app_http_request_errors_total",
+            description="HTTP requests that ended with a 5xx status or broke.",
+            tag_keys=_keys("method", "route"),
+        )
+
+    def record(self, method: str, route: str, status: int, duration_s: float) -> None:
+        """Count one request."""
+        labels = {"method": method, "route": route}
+        self._requests.inc(1, {**labels, "status": str(status)})
+        self._duration.observe(duration_s, labels)
+        if status >= 500:
+            self._errors.inc(1, labels)
+
+
+class TurnMetrics:
+    """Spoken turns, phase by phase."""
+
+    def __init__(self) -> None:
+        self._duration = metrics.Histogram(
+            "app_pipeline_duration_seconds",
+            description="Time of a whole pipeline, in seconds.",
+            boundaries=_STAGE_SECONDS,
+            tag_keys=_keys("pipeline"),
+        )
+        self._errors = metrics.Counter(
+            "app_pipeline_errors_total",
+            description="Pipelines that failed, and turns that went on as text.",
+            tag_keys=_keys("pipeline", "code"),
+        )
+        self._phase = metrics.Histogram(
+            "app_turn_phase_seconds",
+            description="Time from a turn's start to the end of a phase, in seconds.",
+            boundaries=_STAGE_SECONDS,
+            tag_keys=_keys("phase"),
+        )
+
+    def phase(self, phase: str, seconds: float) -> None:
+        """Note when a phase ended."""
+        self._phase.observe(seconds, {"phase": phase})
+
+    def finished(self, pipeline: str, seconds: float) -> None:
+        """Note a turn that came to its end."""
+        self._duration.observe(seconds, {"pipeline": pipeline})
+
+    def failed(self, pipeline: str, code: str) -> None:
+        """Count a failure by its error code."""
+        self._errors.inc(1, {"pipeline": pipeline, "code": code})

@@ -1,0 +1,31 @@
+"""What a text-to-speech engine must do."""
+
+import threading
+from collections.abc import Iterator
+from typing import Protocol
+
+from deployments.audio import Pcm
+from deployments.messages import SpeechRequest, VoiceCatalog
+
+
+class TtsEngine(Protocol):
+    """Speaks a text. Blocking: the server calls it in a thread."""
+
+    def warm_up(self) -> None:
+        """Run once before the first request, so that it is as fast as the rest."""
+        ...
+
+    def voices(self) -> VoiceCatalog:
+        """The voices that `SpeechRequest.voice` may name."""
+        ...
+
+    def synthesize(self, request: SpeechRequest, stop: threading.Event) -> Iterator[Pcm]:
+        """Yield the audio as it is made, every piece at the voice's own sample rate.
+
+        Setting `stop` from another thread ends the work at the next piece. A text without anything
+        to say gives no audio.
+
+        Raises:
+            VoiceNotFound: no voice has the name that was asked for.
+        """
+        ...

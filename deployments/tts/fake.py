@@ -1,0 +1,60 @@
+"""A text-to-speech engine that speaks in tones."""
+
+import math
+import threading
+from array import array
+from collections.abc import Iterator
+
+from configs.settings import FakeTtsSettings
+from deployments.audio import Pcm
+from deployments.errors import VoiceNotFound
+from deployments.messages import SpeechRequest, VoiceCatalog, VoiceInfo
+from deployments.tts.sentences import split_sentences
+
+_VOICES = {"tone": 220.0, "high": 440.0}
+_SECONDS_PER_CHAR = 0.06  # about the pace of a Piper voice
+_PIECE_S = 1.0
+_MAX_SENTENCE_CHARS = 240
+
+
+class FakeTtsEngine:
+    """Gives a sine of the length that speech would have, at a set real-time factor."""
+
+    def __init__(self, settings: FakeTtsSettings) -> None:
+        self._settings = settings
+
+    def warm_up(self) -> None:
+        """Nothing to warm."""
+
+    def voices(self) -> VoiceCatalog:
+        """Two tones."""
+        rate = self._settings.sample_rate
+        return VoiceCatalog("tone", tuple(VoiceInfo(name, rate, "en") for name in _VOICES))
+
+    def synthesize(self, request: SpeechRequest, stop: threading.Event) -> Iterator[Pcm]:
+        """Speak sentence by sentence, in pieces of at most one second."""
+        voice = request.voice or "tone"
+        if voice not in _VOICES:
+            raise VoiceNotFound(voice)
+        return self._speak(_VOICES[voice], request, stop)
+
+    def _speak(
+        self, pitch_hz: float, request: SpeechRequest, stop: threading.Event
+    ) -> Iterator[Pcm]:
+        delay_s = self._settings.first_audio_s
+        for sentence in split_sentences(request.text, _MAX_SENTENCE_CHARS):
+            left_s = len(sentence) * _SECONDS_PER_CHAR / request.speed
+            while left_s > 0:
+                piece_s = min(left_s, _PIECE_S)
+                if stop.wait(delay_s + piece_s * self._settings.real_time_factor):
+                    return
+                yield self._tone(pitch_hz, piece_s)
+                delay_s, left_s = 0.0, left_s - piece_s
+
+    def _tone(self, pitch_hz: float, duration_s: float) -> Pcm:
+        rate = self._settings.sample_rate
+        step = 2 * math.pi * pitch_hz / rate
+        samples = array(
+            "h", (int(8000 * math.sin(step * i)) for i in range(int(duration_s * rate)))
+        )
+        return Pcm(samples.tobytes(), rate)

@@ -1,0 +1,122 @@
+"""Text to speech with Piper (VITS voices in ONNX, on the CPU)."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from piper import PiperVoice, SynthesisConfig
+from piper.config import PiperConfig
+
+from configs.settings import PiperSettings
+from deployments.audio import Pcm
+from deployments.errors import InvalidSetting, VoiceNotFound, WeightsNotFound
+from deployments.messages import SpeechRequest, VoiceCatalog, VoiceInfo
+from deployments.tts.sentences import split_sentences
+from deployments.weights import resolve_weights
+
+_MAX_SENTENCE_CHARS = 240
+_PIECE_S = 1.0
+_SILENCE_LEVEL = 0.01  # of full scale; voices breathe below it
+_KEPT_SILENCE_S = 0.02
+
+
+class PiperEngine:
+    """All configured voices, loaded; one sentence is synthesised at a time."""
+
+    def __init__(self, settings: PiperSettings) -> None:
+        if settings.default_voice not in settings.voices:
+            raise InvalidSetting(
+                "tts.default_voice", f"'{settings.default_voice}' is not one of tts.voices"
+            )
+        threads = settings.threads or max(1, len(os.sched_getaffinity(0)) // 2)
+        self._default = settings.default_voice
+        self._voices = {
+            name: _load_voice(f"tts.voices.{name}", reference, threads)
+            for name, reference in settings.voices.items()
+        }
+        self._phonemizing = threading.Lock()  # espeak-ng keeps its state in the process
+
+    def warm_up(self) -> None:
+        """Speak one word with every voice."""
+        for name in self._voices:
+            for _ in self.synthesize(SpeechRequest("Hello.", name), threading.Event()):
+                pass
+
+    def voices(self) -> VoiceCatalog:
+        """The configured voices."""
+        return VoiceCatalog(
+            default=self._default,
+            voices=tuple(
+                VoiceInfo(name, voice.config.sample_rate, voice.config.espeak_voice)
+                for name, voice in self._voices.items()
+            ),
+        )
+
+    def synthesize(self, request: SpeechRequest, stop: threading.Event) -> Iterator[Pcm]:
+        """Speak sentence by sentence, in pieces of at most one second."""
+        voice = self._voices.get(request.voice or self._default)
+        if voice is None:
+            raise VoiceNotFound(request.voice or self._default)
+        config = SynthesisConfig(length_scale=voice.config.length_scale / request.speed)
+        return self._speak(voice, request.text, config, stop)
+
+    def _speak(
+        self, voice: PiperVoice, text: str, config: SynthesisConfig, stop: threading.Event
+    ) -> Iterator[Pcm]:
+        trim = True
+        for sentence in split_sentences(text, _MAX_SENTENCE_CHARS):
+            with self._phonemizing:
+                phrases = voice.phonemize(sentence)
+            for phonemes in filter(None, phrases):
+                if stop.is_set():
+                    return
+                audio = _samples(voice, voice.phonemes_to_ids(phonemes), config)
+                if trim:
+                    audio = _without_leading_silence(audio, voice.config.sample_rate)
+                trim = False
+                yield from _pieces(audio, voice.config.sample_rate)
+
+
+def _load_voice(key: str, reference: str, threads: int) -> PiperVoice:
+    path = resolve_weights(key, reference, "piper")
+    config_path = Path(f"{path}.json")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Idle threads of the voice must not take the cores from the model that writes.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        config = PiperConfig.from_dict(json.loads(config_path.read_text(encoding="utf-8")))
+        session = onnxruntime.InferenceSession(
+            str(path), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except FileNotFoundError as error:
+        raise WeightsNotFound(key, reference, f"{config_path.name} is not beside it") from error
+    except Exception as error:
+        raise WeightsNotFound(key, reference, "it is not a Piper voice") from error
+    return PiperVoice(session=session, config=config)
+
+
+def _samples(voice: PiperVoice, phoneme_ids: list[int], config: SynthesisConfig) -> np.ndarray:
+    """Float samples in [-1, 1], at the loudness that `PiperVoice.synthesize` gives them."""
+    audio = voice.phoneme_ids_to_audio(phoneme_ids, config)
+    assert isinstance(audio, np.ndarray)  # noqa: S101 - a tuple only with alignments
+    peak = float(np.max(np.abs(audio), initial=0.0))
+    return np.clip(audio / peak if peak > 1e-8 else audio, -1.0, 1.0)
+
+
+def _without_leading_silence(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    loud = np.flatnonzero(np.abs(audio) > _SILENCE_LEVEL)
+    start = int(loud[0]) if loud.size else 0
+    return audio[max(0, start - int(_KEPT_SILENCE_S * sample_rate)) :]
+
+
+def _pieces(audio: np.ndarray, sample_rate: int) -> Iterator[Pcm]:
+    samples = (audio * 32_767.0).astype("<i2")
+    step = int(_PIECE_S * sample_rate)
+    for start in range(0, len(samples), step):
+        yield Pcm(samples[start : start + step].tobytes(), sample_rate)

@@ -1,0 +1,75 @@
+"""Where a text may be cut so that each piece can be spoken by itself."""
+
+import re
+from collections.abc import Iterator
+
+_ABBREVIATIONS = frozenset(
+    "mr mrs ms dr prof st jr sr vs etc inc ltd co no fig approx e.g i.e u.s u.k a.m p.m".split()
+)
+_SENTENCE_END = re.compile(r"""[.!?…]+["'”’)\]]*(?=\s|$)|[。！？]+|\n+""")
+_SOFT_BREAK = re.compile(r"[,;:—–](?=\s)|[、，；：]")
+_SPEAKABLE = re.compile(r"\w")
+
+
+def split_sentences(text: str, max_chars: int) -> Iterator[str]:
+    """Yield the sentences of a text, none longer than `max_chars`; nothing speakable is lost."""
+    rest = text.strip()
+    while rest:
+        end = sentence_end(rest, final=True)
+        sentence = rest[: end or len(rest)]
+        while len(sentence) > max_chars:
+            cut = _soft_cut(sentence, max_chars)
+            yield from _speakable(sentence[:cut])
+            sentence = sentence[cut:]
+        yield from _speakable(sentence)
+        rest = rest[end or len(rest) :].lstrip()
+
+
+def sentence_end(text: str, *, final: bool) -> int | None:
+    """Index behind the first complete sentence.
+
+    While more text may come (`final` false) a full stop at the very end does not count: it may be
+    the start of a decimal or of an ellipsis.
+    """
+    for match in _SENTENCE_END.finditer(text):
+        if not final and match.end() == len(text) and text[match.start()] in ".!?…":
+            return None
+        if _SPEAKABLE.search(text, 0, match.start()) and not _is_abbreviation(text, match):
+            return match.end()
+    return None
+
+
+def soft_break(text: str, min_chars: int) -> int | None:
+    """Index behind the first comma, colon or dash that leaves at least `min_chars` before it."""
+    for match in _SOFT_BREAK.finditer(text):
+        if match.end() >= min_chars:
+            return match.end()
+    return None
+
+
+def _soft_cut(text: str, max_chars: int) -> int:
+    breaks = [match.end() for match in _SOFT_BREAK.finditer(text, 0, max_chars)]
+    if breaks and breaks[-1] >= max_chars // 3:
+        return breaks[-1]
+    space = text.rfind(" ", 1, max_chars)
+    return space if space > 0 else max_chars
+
+
+def _is_abbreviation(text: str, match: re.Match[str]) -> bool:
+    if match.group()[0] != ".":
+        return False
+    before = text[: match.start()].split()
+    word = before[-1].lower().lstrip("\"'“(") if before else ""
+    return (
+        word in _ABBREVIATIONS
+        or (len(word) == 1 and word.isalpha() and word != "i")
+        or (
+            word.isdigit() and len(before) == 1  # "1." at the start numbers a list
+        )
+    )
+
+
+def _speakable(piece: str) -> Iterator[str]:
+    piece = piece.strip()
+    if _SPEAKABLE.search(piece):
+        yield piece

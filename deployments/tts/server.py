@@ -1,0 +1,70 @@
+"""The `tts` deployment: one engine, its threads, its metrics."""
+
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import assert_never
+
+from configs.settings import FakeTtsSettings, OpenAudioSettings, PiperSettings, TtsSettings
+from deployments.audio import Pcm
+from deployments.errors import InvalidSetting
+from deployments.messages import SpeechRequest, VoiceCatalog
+from deployments.metrics import StageMetrics
+from deployments.pump import iterate_in_thread
+from deployments.tts.engine import TtsEngine
+
+
+class TtsServer:
+    """Speaks texts, as many at a time as the engine has workers."""
+
+    def __init__(self, settings: TtsSettings) -> None:
+        self._engine = build_tts_engine(settings)
+        self._engine.warm_up()
+        self._executor = ThreadPoolExecutor(settings.workers, thread_name_prefix="tts")
+        self._metrics = StageMetrics("tts")
+
+    async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Pcm, None]:
+        """Yield the audio as it is made; closing the stream stops the work.
+
+        Raises:
+            VoiceNotFound: no voice has the name that was asked for.
+        """
+        with self._metrics.call() as call:
+            pieces = iterate_in_thread(
+                self._executor, lambda stop: self._engine.synthesize(request, stop)
+            )
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    call.first_output()
+                    yield piece
+
+    async def voices(self) -> VoiceCatalog:
+        """The voices that a request may name."""
+        return self._engine.voices()
+
+    async def ping(self) -> None:
+        """Answer, so that the caller knows a replica is there."""
+
+    async def check_health(self) -> None:
+        """Called by Serve; a replica whose loop still turns is healthy."""
+
+
+def build_tts_engine(settings: TtsSettings) -> TtsEngine:
+    """The engine that the settings name; only its library is imported.
+
+    Raises:
+        InvalidSetting: the engine is named in the configuration but not part of this version.
+    """
+    match settings:
+        case PiperSettings():
+            from deployments.tts.piper import PiperEngine
+
+            return PiperEngine(settings)
+        case OpenAudioSettings():
+            raise InvalidSetting("tts.engine", "'openaudio' is not part of this version yet")
+        case FakeTtsSettings():
+            from deployments.tts.fake import FakeTtsEngine
+
+            return FakeTtsEngine(settings)
+        case _:
+            assert_never(settings)

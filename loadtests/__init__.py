@@ -1,0 +1,1 @@
+"""Load tests: clients of the wire protocol alone."""

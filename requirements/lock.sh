@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Writes the locks anew: exact versions with hashes, no index addresses. Run it to upgrade on purpose.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+uv=${UV:-.venv/bin/uv}
+compile() { "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header "$@"; }
+compile requirements/bootstrap.in -o requirements/bootstrap.lock
+compile pyproject.toml --extra embedded --extra piper -o requirements/runtime.lock
+compile pyproject.toml --extra embedded --extra piper --extra multilingual --group dev --group loadtest \
+  --constraints requirements/runtime.lock -o requirements/dev.lock
+compile pyproject.toml --extra embedded --extra piper --extra openaudio \
+  --constraints requirements/runtime.lock -o requirements/openaudio.lock

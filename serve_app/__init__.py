@@ -1,0 +1,1 @@
+"""The dialogue ingress and everything that speaks HTTP."""

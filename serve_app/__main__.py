@@ -1,0 +1,147 @@
+"""`python -m serve_app CONFIG.yaml`: checks the configuration, starts Ray and Serve, and waits.
+
+For one machine. On a cluster: `ray start` on the nodes, then `serve deploy CONFIG.yaml`.
+"""
+
+import argparse
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import ray
+import yaml
+from pydantic import ValidationError
+from ray import serve
+from ray.serve._private.api import serve_start
+from ray.serve.config import gRPCOptions
+from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, ServeDeploySchema
+
+from configs.problems import SettingsError, first_problem
+from configs.settings import load_settings
+from deployments.errors import StartupError
+from serve_app.preflight import check_machine
+
+_POLL_S = 0.25
+_START_TIMEOUT_S = 1800.0  # a first start may fetch models
+
+
+def main() -> int:
+    """Run until interrupted; 1 when the configuration is wrong or the graph does not come up."""
+    options = _options()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        config = _checked(options.config, options.port)
+    except (SettingsError, StartupError, OSError, yaml.YAMLError) as error:
+        _say(f"The configuration is wrong. {error}")
+        return 1
+    ray.init(
+        address="local",
+        namespace="serve",
+        include_dashboard=options.dashboard,
+        log_to_driver=options.verbose,
+        configure_logging=options.verbose,
+    )
+    try:
+        return _run(config, stop)
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="serve_app", description=__doc__)
+    parser.add_argument("config", type=Path, help="a Serve YAML, such as serve_config.yaml")
+    parser.add_argument("--port", type=int, help="instead of the one in the YAML")
+    parser.add_argument("--verbose", action="store_true", help="show the replicas' logs")
+    parser.add_argument(
+        "--dashboard", action="store_true", help="start Ray's dashboard, on this machine only"
+    )
+    return parser.parse_args()
+
+
+def _checked(path: Path, port: int | None) -> ServeDeploySchema:
+    """The configuration, once its settings can work on this machine.
+
+    Raises:
+        SettingsError: a key of the YAML or of the environment is wrong.
+        StartupError: weights or a device are missing.
+    """
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        config = ServeDeploySchema.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(*first_problem(error)) from None
+    if port is not None:
+        config.http_options.port = port
+    for application in config.applications:
+        settings, warnings = load_settings(application.args)
+        for warning in warnings:
+            _say(f"Warning: {warning}")
+        check_machine(settings)
+    return config
+
+
+def _run(config: ServeDeploySchema, stop: threading.Event) -> int:
+    client = serve_start(
+        http_options=config.http_options.model_dump(),
+        proxy_location=config.proxy_location,
+        grpc_options=gRPCOptions(**config.grpc_options.model_dump()),
+    )
+    client.deploy_apps(config, _blocking=False)
+    failure = _wait_until_running(stop)
+    if failure is not None:
+        _say(failure)
+        return 1
+    if not stop.is_set():
+        http = config.http_options
+        _say(f"Ready: http://{http.host}:{http.port} (Ctrl-C ends it)")
+    while not stop.wait(1.0):
+        pass
+    _say("Shutting down.")
+    return 0
+
+
+def _wait_until_running(stop: threading.Event) -> str | None:
+    """None once all runs (or `stop` is set), else why it cannot."""
+    told: dict[str, str] = {}
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline and not stop.wait(_POLL_S):
+        applications = serve.status().applications.values()
+        for application in applications:
+            _tell_progress(application, told)
+            if application.status in (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY):
+                return f"The graph does not start. {_reason(application)}"
+        if applications and all(a.status == ApplicationStatus.RUNNING for a in applications):
+            return None
+    return None if stop.is_set() else "The graph did not start in time."
+
+
+def _tell_progress(application: ApplicationStatusOverview, told: dict[str, str]) -> None:
+    for name, deployment in application.deployments.items():
+        if told.get(name) != deployment.status:
+            told[name] = deployment.status
+            _say(f"{name}: {deployment.status.lower()}")
+
+
+def _reason(application: ApplicationStatusOverview) -> str:
+    """The line of the remote error that names the key, else the whole of it."""
+    messages = [application.message, *(d.message for d in application.deployments.values())]
+    for line in "\n".join(messages).splitlines():
+        _, found, text = line.partition("Error: ")
+        for name in ("SettingsError", "InvalidSetting: ", "WeightsNotFound: "):
+            if name in line:
+                return line.partition(name)[2].lstrip(": ") if not found else text
+    return "\n".join(messages)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The conversation core; it knows neither Ray nor FastAPI."""

@@ -1,0 +1,47 @@
+"""Tokens in, speakable clauses out."""
+
+from deployments.tts.sentences import sentence_end, soft_break
+
+_FIRST_CLAUSE_CHARS = 16
+_LONGEST_FIRST_CLAUSE_CHARS = 80
+_LONGEST_CLAUSE_CHARS = 240
+
+
+class ClauseSplitter:
+    """Cuts the first clause early (a comma will do), so that the voice can start; then sentences."""
+
+    def __init__(self) -> None:
+        self._pending = ""
+        self._first = True
+
+    def feed(self, text: str) -> list[str]:
+        """Add a piece of the reply and take the clauses that are complete."""
+        self._pending += text
+        clauses: list[str] = []
+        while (end := self._clause_end()) is not None:
+            self._take(end, clauses)
+        return clauses
+
+    def flush(self) -> list[str]:
+        """The rest, when the reply is complete."""
+        clauses: list[str] = []
+        while (end := sentence_end(self._pending, final=True)) is not None:
+            self._take(end, clauses)
+        self._take(len(self._pending), clauses)
+        return clauses
+
+    def _take(self, end: int, clauses: list[str]) -> None:
+        clause, self._pending = self._pending[:end].strip(), self._pending[end:]
+        if any(char.isalnum() for char in clause):
+            clauses.append(clause)
+            self._first = False
+
+    def _clause_end(self) -> int | None:
+        end = sentence_end(self._pending, final=False)
+        if end is None and self._first:
+            end = soft_break(self._pending, _FIRST_CLAUSE_CHARS)
+        longest = _LONGEST_FIRST_CLAUSE_CHARS if self._first else _LONGEST_CLAUSE_CHARS
+        if end is None and len(self._pending) > longest:
+            end = self._pending.rfind(" ", 1, longest)
+            end = end if end > 0 else longest
+        return end

@@ -1,0 +1,157 @@
+"""One spoken turn: utterance -> transcript -> tokens -> clauses -> audio.
+
+The stages overlap: while the voice speaks the first clause the model writes on. Cancelling the turn
+cancels every stage.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from deployments.audio import Pcm
+from deployments.errors import SpeechError
+from deployments.messages import (
+    ChatMessage,
+    GenerationEnd,
+    GenerationRequest,
+    Sampling,
+    SpeechRequest,
+    TextDelta,
+    TranscriptionRequest,
+)
+from serve_app.dialogue.clauses import ClauseSplitter
+from serve_app.dialogue.events import (
+    Emit,
+    Heard,
+    ReplyDelta,
+    ReplyWritten,
+    Spoken,
+    TurnFinished,
+    TurnTimings,
+    VoiceFailed,
+)
+from serve_app.dialogue.ports import LanguageModel, SpeechToText, TextToSpeech
+
+_CLAUSES_AHEAD = 2  # the model may run this far ahead of the voice
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """What to answer, and how."""
+
+    utterance: TranscriptionRequest
+    instructions: str
+    prompt_template: str
+    sampling: Sampling
+    voice: str | None = None
+    speed: float = 1.0
+
+
+class Turn:
+    """Answers one utterance, reporting every step to `emit` as it happens."""
+
+    def __init__(
+        self,
+        stt: SpeechToText,
+        llm: LanguageModel,
+        tts: TextToSpeech,
+        emit: Emit,
+        timings: TurnTimings,
+    ) -> None:
+        self._stt, self._llm, self._tts, self._emit = stt, llm, tts, emit
+        self._timings = timings
+
+    async def run(self, request: TurnRequest) -> None:
+        """Run the turn to its end.
+
+        Raises:
+            SpeechError: hearing or writing failed. A voice that fails does not fail the turn.
+        """
+        transcript = await self._stt.transcribe(request.utterance)
+        self._mark("transcript_s")
+        await self._emit(Heard(transcript))
+        if transcript.text:
+            await self._answer(transcript.text, request)
+        self._mark("total_s")
+        await self._emit(TurnFinished(self._timings))
+
+    async def _answer(self, heard: str, request: TurnRequest) -> None:
+        clauses: asyncio.Queue[str | None] = asyncio.Queue(maxsize=_CLAUSES_AHEAD)
+        try:
+            async with asyncio.TaskGroup() as stages:
+                stages.create_task(self._think(heard, request, clauses), name="think")
+                stages.create_task(self._speak(clauses, request), name="speak")
+        except BaseExceptionGroup as group:
+            raise _first_error(group) from None
+
+    async def _think(
+        self, heard: str, request: TurnRequest, clauses: asyncio.Queue[str | None]
+    ) -> None:
+        splitter = ClauseSplitter()
+        reply: list[str] = []
+        end: GenerationEnd | None = None
+        async with aclosing(self._llm.generate(_conversation(heard, request))) as events:
+            async for event in events:
+                match event:
+                    case TextDelta(text=text):
+                        self._mark("first_token_s")
+                        reply.append(text)
+                        await self._emit(ReplyDelta(text))
+                        await self._hand_over(splitter.feed(text), clauses)
+                    case GenerationEnd():
+                        end = event
+        await self._hand_over(splitter.flush(), clauses)
+        self._mark("reply_s")
+        await self._emit(_written("".join(reply), end))
+        await clauses.put(None)
+
+    async def _hand_over(self, new: list[str], clauses: asyncio.Queue[str | None]) -> None:
+        for clause in new:
+            self._mark("first_clause_s")
+            await clauses.put(clause)
+
+    async def _speak(self, clauses: asyncio.Queue[str | None], request: TurnRequest) -> None:
+        failed = False
+        while (clause := await clauses.get()) is not None:
+            if failed:
+                continue
+            try:
+                await self._speak_clause(SpeechRequest(clause, request.voice, request.speed))
+            except SpeechError as error:
+                failed = True
+                await self._emit(VoiceFailed(error.code, error.message))
+
+    async def _speak_clause(self, clause: SpeechRequest) -> None:
+        pieces: AsyncGenerator[Pcm, None] = self._tts.synthesize(clause)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                self._mark("first_audio_s")
+                await self._emit(Spoken(piece))
+
+    def _mark(self, phase: str) -> None:
+        """Note the end of a phase, the first time it is reached."""
+        if getattr(self._timings, phase) is None:
+            elapsed_s = round(time.perf_counter() - self._timings.start, 4)
+            self._timings = replace(self._timings, **{phase: elapsed_s})
+
+
+def _conversation(heard: str, request: TurnRequest) -> GenerationRequest:
+    # Replaced, not formatted: what was heard may hold braces.
+    user = request.prompt_template.replace("{transcript}", heard)
+    system = [ChatMessage("system", request.instructions)] if request.instructions else []
+    return GenerationRequest((*system, ChatMessage("user", user)), request.sampling)
+
+
+def _written(text: str, end: GenerationEnd | None) -> ReplyWritten:
+    if end is None:
+        return ReplyWritten(text.strip(), "stop", 0, 0)
+    return ReplyWritten(text.strip(), end.finish_reason, end.prompt_tokens, end.completion_tokens)
+
+
+def _first_error(group: BaseExceptionGroup) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

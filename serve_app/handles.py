@@ -1,0 +1,162 @@
+"""Deployment handles with a typed face: errors named, work cancelled, time bounded.
+
+The only place that knows how Ray passes values, fails and cancels. Calls go by value (gRPC, half
+the latency of an actor call) unless their payload could pass Serve's 4 MiB message limit.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator
+from typing import Any, cast
+
+from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from configs.settings import TimeoutSettings
+from deployments.audio import Pcm
+from deployments.errors import (
+    SpeechError,
+    StageFailed,
+    StageOverloaded,
+    StageTimeout,
+    StageUnavailable,
+)
+from deployments.messages import (
+    GenerationEvent,
+    GenerationRequest,
+    SpeechRequest,
+    Transcript,
+    TranscriptionRequest,
+    VoiceCatalog,
+)
+
+logger = logging.getLogger("ray.serve")
+
+_BY_VALUE_LIMIT_BYTES = 3 * 1024 * 1024
+_ATTEMPTS = 2  # a call whose replica dies before its first output goes to another one, once
+
+
+class _Stage:
+    """One deployment of the graph."""
+
+    def __init__(self, stage: str, handle: DeploymentHandle[Any]) -> None:
+        self._stage = stage
+        self._handle = handle
+
+    async def ping(self, timeout_s: float) -> None:
+        """Return when a replica answers. Raises `SpeechError`."""
+        await self._call("ping", timeout_s=timeout_s)
+
+    async def _call(
+        self, method: str, *args: object, timeout_s: float, by_reference: bool = False
+    ) -> Any:
+        handle = self._handle.options(method_name=method, _by_reference=by_reference)
+        for attempt in range(1, _ATTEMPTS + 1):
+            response = handle.remote(*args)
+            try:
+                return await asyncio.wait_for(_awaited(response), timeout_s)
+            except RayActorError:
+                if attempt == _ATTEMPTS:
+                    raise StageUnavailable(self._stage) from None
+            except (RayError, TimeoutError, DeploymentUnavailableError) as error:
+                raise self._named(error) from None
+            finally:
+                response.cancel()
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    async def _stream(
+        self, method: str, request: object, *, first_s: float, total_s: float
+    ) -> AsyncGenerator[Any, None]:
+        handle = self._handle.options(method_name=method, stream=True, _by_reference=False)
+        started = False
+        for attempt in range(1, _ATTEMPTS + 1):
+            deadline = time.perf_counter() + total_s
+            items = handle.remote(request)
+            try:
+                while True:
+                    left_s = deadline - time.perf_counter()
+                    wait_s = left_s if started else min(first_s, left_s)
+                    item = await asyncio.wait_for(_next(items), max(wait_s, 0.001))
+                    if item is _END:
+                        return
+                    started = True
+                    yield item
+            except RayActorError:
+                if started or attempt == _ATTEMPTS:
+                    raise StageUnavailable(self._stage) from None
+            except (RayError, TimeoutError, DeploymentUnavailableError) as error:
+                raise self._named(error) from None
+            finally:
+                items.cancel()
+
+    def _named(self, error: BaseException) -> SpeechError:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        match cause:
+            case SpeechError():
+                return cause
+            case BackPressureError():
+                return StageOverloaded(self._stage)
+            case DeploymentUnavailableError() | TaskCancelledError():
+                return StageUnavailable(self._stage)
+            case TimeoutError():
+                return StageTimeout(self._stage)
+            case _:
+                logger.error("stage failed", exc_info=error, extra={"stage": self._stage})
+                return StageFailed(self._stage)
+
+
+_END = object()
+
+
+async def _awaited(response: Any) -> Any:
+    return await response
+
+
+async def _next(items: Any) -> Any:
+    return await anext(items, _END)
+
+
+class SttHandle(_Stage):
+    """The `stt` deployment as a `SpeechToText`."""
+
+    def __init__(self, handle: DeploymentHandle[Any], timeouts: TimeoutSettings) -> None:
+        super().__init__("stt", handle)
+        self._timeout_s = timeouts.stt_s
+
+    async def transcribe(self, request: TranscriptionRequest) -> Transcript:
+        """Text of one utterance."""
+        large = len(request.audio.samples) > _BY_VALUE_LIMIT_BYTES
+        transcript = await self._call(
+            "transcribe", request, timeout_s=self._timeout_s, by_reference=large
+        )
+        return cast("Transcript", transcript)
+
+
+class LlmHandle(_Stage):
+    """The `llm` deployment as a `LanguageModel`."""
+
+    def __init__(self, handle: DeploymentHandle[Any], timeouts: TimeoutSettings) -> None:
+        super().__init__("llm", handle)
+        self._first_s, self._total_s = timeouts.llm_first_token_s, timeouts.llm_s
+
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
+        """The reply as it is written."""
+        return self._stream("generate", request, first_s=self._first_s, total_s=self._total_s)
+
+
+class TtsHandle(_Stage):
+    """The `tts` deployment as a `TextToSpeech`."""
+
+    def __init__(self, handle: DeploymentHandle[Any], timeouts: TimeoutSettings) -> None:
+        super().__init__("tts", handle)
+        self._first_s, self._total_s = timeouts.tts_first_audio_s, timeouts.tts_s
+
+    def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Pcm, None]:
+        """The audio as it is made."""
+        return self._stream("synthesize", request, first_s=self._first_s, total_s=self._total_s)
+
+    async def voices(self) -> VoiceCatalog:
+        """The voices that a request may name."""
+        return cast("VoiceCatalog", await self._call("voices", timeout_s=self._first_s))

@@ -1,0 +1,43 @@
+"""The `dialogue` deployment: handles in, API out."""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI
+from ray.serve.handle import DeploymentHandle
+
+from configs.settings import AppSettings
+from deployments.metrics import HttpMetrics, TurnMetrics
+from serve_app.api import build_api
+from serve_app.handles import LlmHandle, SttHandle, TtsHandle
+from serve_app.media.decode import AudioDecoder
+from serve_app.services import Services
+
+Handle = DeploymentHandle[Any]
+
+
+class DialogueIngress:
+    """Serves the API over the stages of the graph."""
+
+    def __init__(self, settings: AppSettings, stt: Handle, llm: Handle, tts: Handle) -> None:
+        logging.getLogger("ray.serve").setLevel(settings.log_level)
+        self._services = Services(
+            settings=settings,
+            stt=SttHandle(stt, settings.timeouts),
+            llm=LlmHandle(llm, settings.timeouts),
+            tts=TtsHandle(tts, settings.timeouts),
+            decoder=AudioDecoder(settings.audio),
+            http_metrics=HttpMetrics(),
+            turn_metrics=TurnMetrics(),
+        )
+
+    async def __serve_build_asgi_app__(self) -> FastAPI:
+        """Called by Serve once the replica is constructed."""
+        return build_api(self._services)
+
+    async def check_health(self) -> None:
+        """Called by Serve; a replica whose loop still turns is healthy."""
+
+    def __del__(self) -> None:
+        if services := getattr(self, "_services", None):
+            services.decoder.close()

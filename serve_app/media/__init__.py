@@ -1,0 +1,1 @@
+"""Audio at the border: containers in, samples inside, containers out."""

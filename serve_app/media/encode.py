@@ -1,0 +1,82 @@
+"""Encodes samples for a reply: piece by piece, or as one file."""
+
+import io
+from dataclasses import dataclass
+
+from deployments.audio import Pcm
+from serve_app.media.codec import CodecWriter, PieceSink
+from serve_app.media.formats import normalize_format, output_rate
+from serve_app.media.resample import Resampler
+from serve_app.media.wav import wav_header
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedAudio:
+    """One file, and the rate its samples were encoded at."""
+
+    data: bytes
+    sample_rate: int
+    media_type: str
+
+
+class AudioEncoder:
+    """Turns a stream of mono 16-bit samples into a stream that is one file when joined.
+
+    `sample_rate` is the rate that was encoded. Opus decoders put out 48 kHz, whatever it is.
+    Not for several threads at a time; a piece holds whole samples.
+
+    Raises:
+        InvalidParameter: the format is not known, or cannot hold the rate that was asked for.
+    """
+
+    def __init__(self, format_name: str, source_rate: int, target_rate: int | None = None) -> None:
+        audio_format = normalize_format(format_name)
+        self.sample_rate = output_rate(audio_format, source_rate, target_rate)
+        self.media_type = audio_format.media_type
+        self._resampler = Resampler(source_rate, self.sample_rate)
+        self._sink = PieceSink()
+        self._writer = (
+            None
+            if audio_format.codec is None
+            else CodecWriter(audio_format.codec, self.sample_rate, self._sink)
+        )
+        if audio_format.name == "wav":
+            self._sink.write(wav_header(self.sample_rate, None))
+
+    def encode(self, samples: bytes) -> bytes:
+        """What `samples` adds to the file; the first call brings the header, even without any."""
+        self._write(self._resampler.resample(samples))
+        return self._sink.take()
+
+    def flush(self) -> bytes:
+        """The end of the file; nothing may follow."""
+        self._write(self._resampler.flush())
+        if self._writer is not None:
+            self._writer.close()
+        return self._sink.take()
+
+    def _write(self, samples: bytes) -> None:
+        if self._writer is None:
+            self._sink.write(samples)
+        else:
+            self._writer.write(samples)
+
+
+def encode_whole(pcm: Pcm, format_name: str, target_rate: int | None = None) -> EncodedAudio:
+    """`pcm` as one file, whose header tells its true length.
+
+    Raises:
+        InvalidParameter: the format is not known, or cannot hold the rate that was asked for.
+    """
+    audio_format = normalize_format(format_name)
+    rate = output_rate(audio_format, pcm.sample_rate, target_rate)
+    resampler = Resampler(pcm.sample_rate, rate)
+    samples = resampler.resample(pcm.samples) + resampler.flush()
+    if audio_format.codec is None:
+        header = wav_header(rate, len(samples)) if audio_format.name == "wav" else b""
+        return EncodedAudio(header + samples, rate, audio_format.media_type)
+    sink = io.BytesIO()
+    writer = CodecWriter(audio_format.codec, rate, sink)
+    writer.write(samples)
+    writer.close()
+    return EncodedAudio(sink.getvalue(), rate, audio_format.media_type)

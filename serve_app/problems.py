@@ -1,0 +1,113 @@
+"""The one table: error -> HTTP status and body.
+
+Every route answers errors in OpenAI's envelope with the request id inside:
+`{"error": {"message", "type", "param", "code", "request_id"}}`.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from deployments import errors
+from serve_app.request_id import request_id_of
+
+logger = logging.getLogger("ray.serve")
+
+_RETRY_AFTER_S = 1
+
+# Looked up along the error's class tree: the nearest ancestor decides.
+STATUS: dict[type[errors.SpeechError], int] = {
+    errors.SpeechError: 500,
+    errors.InvalidRequest: 400,
+    errors.VoiceNotFound: 404,
+    errors.BodyTooLarge: 413,
+    errors.AccessDenied: 401,
+    errors.StageFailed: 500,
+    errors.StageUnavailable: 503,
+    errors.StageOverloaded: 503,
+    errors.StageTimeout: 504,
+    errors.StartupError: 500,
+}
+
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as a client sees it."""
+
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    retryable: bool = False
+
+    @property
+    def type(self) -> str:
+        """OpenAI's coarse kind of error."""
+        if self.status in (401, 403):
+            return "authentication_error"
+        return "invalid_request_error" if self.status < 500 else "server_error"
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """The envelope."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+                "request_id": request_id,
+            }
+        }
+
+    def response(self, request_id: str) -> JSONResponse:
+        """The envelope as an HTTP answer."""
+        headers = {"Retry-After": str(_RETRY_AFTER_S)} if self.retryable else None
+        return JSONResponse(self.body(request_id), self.status, headers)
+
+
+def problem_of(error: BaseException) -> Problem:
+    """What a client may know of an error; anything unforeseen is told without detail."""
+    if isinstance(error, HTTPException) and isinstance(error.__cause__, errors.SpeechError):
+        error = error.__cause__  # FastAPI wraps what is raised while a body is read
+    match error:
+        case errors.StartupError():
+            return Problem(500, error.code, "The service is not configured correctly.")
+        case errors.SpeechError():
+            status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+            return Problem(status, error.code, error.message, error.param, error.retryable)
+        case RequestValidationError():
+            return _validation_problem(error)
+        case HTTPException():
+            code = _HTTP_CODES.get(error.status_code, "http_error")
+            return Problem(error.status_code, code, str(error.detail))
+        case _:
+            logger.error("unforeseen error", exc_info=error)
+            return Problem(500, "internal_error", errors.SpeechError().message)
+
+
+def _validation_problem(error: RequestValidationError) -> Problem:
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    param = ".".join(place)[:128] or None
+    if first["type"] == "json_invalid":
+        return Problem(400, "invalid_json", "The body is not valid JSON.")
+    code = "missing_parameter" if first["type"] == "missing" else "invalid_parameter"
+    message = f"Invalid value for '{param}': {first['msg']}" if param else str(first["msg"])
+    return Problem(400, code, message, param)
+
+
+def install_error_handlers(api: FastAPI) -> None:
+    """Answer every error of every route with the envelope."""
+
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        return problem_of(error).response(request_id_of(request.scope))
+
+    for kind in (errors.SpeechError, RequestValidationError, HTTPException, Exception):
+        api.add_exception_handler(kind, answer)

@@ -1,0 +1,1 @@
+"""Wire models only: what travels over HTTP, in the names that clients use."""

@@ -1,0 +1,77 @@
+"""Text in, text out."""
+
+from contextlib import aclosing
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
+
+from deployments.errors import TextTooLong
+from deployments.messages import ChatMessage, GenerationEnd, GenerationRequest, TextDelta
+from serve_app.auth import ApiKey
+from serve_app.protocol.gemmavoice import GenerationBody
+from serve_app.request_id import request_id_of
+from serve_app.sampling import sampling_of
+from serve_app.services import Services, ServicesDep
+from serve_app.sse import sse
+from serve_app.streaming import Push, PushResponse
+
+router = APIRouter(dependencies=[ApiKey], tags=["text"])
+
+
+class GenerationOut(BaseModel):
+    """A whole reply."""
+
+    generated_text: str
+
+
+@router.post("/v1/generate", response_model=GenerationOut)
+async def generate(services: ServicesDep, body: GenerationBody) -> Response:
+    """Answer a prompt."""
+    async with aclosing(services.llm.generate(_request(body, services))) as events:
+        pieces = [event.text async for event in events if isinstance(event, TextDelta)]
+    return JSONResponse({"generated_text": "".join(pieces).strip()})
+
+
+@router.post("/v1/generate_stream", responses={200: {"content": {"text/event-stream": {}}}})
+async def generate_stream(
+    request: Request, services: ServicesDep, body: GenerationBody
+) -> Response:
+    """Answer a prompt as server-sent events: `text`…, `usage`, `done`."""
+    generation = _request(body, services)
+
+    async def produce(push: Push) -> None:
+        async with aclosing(services.llm.generate(generation)) as events:
+            async for event in events:
+                match event:
+                    case TextDelta(text=text):
+                        await push(sse("text", {"text": text}))
+                    case GenerationEnd():
+                        await push(sse("usage", _usage(event)))
+        await push(sse("done", {}))
+
+    request_id = request_id_of(request.scope)
+    return PushResponse(
+        produce, lambda problem: sse("error", problem.body(request_id)), "text/event-stream"
+    )
+
+
+def _request(body: GenerationBody, services: Services) -> GenerationRequest:
+    settings = services.settings
+    system = settings.prompts.written if body.system_prompt is None else body.system_prompt
+    for name, text in (("prompt", body.prompt), ("system_prompt", system)):
+        if len(text) > settings.limits.max_prompt_chars:
+            raise TextTooLong(name, len(text), settings.limits.max_prompt_chars)
+    messages = [ChatMessage("system", system)] if system else []
+    return GenerationRequest(
+        (*messages, ChatMessage("user", body.prompt)), sampling_of(body, settings.written_sampling)
+    )
+
+
+def _usage(end: GenerationEnd) -> dict[str, int | str]:
+    return {
+        "prompt_tokens": end.prompt_tokens,
+        "completion_tokens": end.completion_tokens,
+        "total_tokens": end.prompt_tokens + end.completion_tokens,
+        "finish_reason": end.finish_reason,
+    }

@@ -1,0 +1,75 @@
+"""Samples of a voice -> the bytes that a client asked for."""
+
+import asyncio
+import base64
+
+import numpy as np
+
+from deployments.audio import Pcm
+from deployments.errors import InvalidParameter
+from serve_app.media.encode import AudioEncoder, EncodedAudio, encode_whole
+from serve_app.media.formats import normalize_format
+from serve_app.protocol.gemmavoice import AudioOut, SynthesisFields
+from serve_app.services import Services
+
+_NEUTRAL = {"top_p": (None, 0.7, 0.8, 1.0), "temperature": (None, 0.7, 0.8, 1.0)}
+
+
+class SpeechOutput:
+    """Format, rate and gain of one answer, checked before any work starts."""
+
+    def __init__(self, fields: SynthesisFields, services: Services) -> None:
+        audio = services.settings.audio
+        self._format = normalize_format(fields.format or audio.default_format)
+        self.format = self._format.name
+        self.reference_id = fields.reference_id
+        self._rate = fields.sample_rate or audio.default_sample_rate
+        self._gain = 10 ** (fields.volume / 20)
+        _refuse_what_no_voice_can(fields)
+
+    @property
+    def media_type(self) -> str:
+        """What the audio is served as."""
+        return self._format.media_type
+
+    def encoder(self, voice_rate: int) -> AudioEncoder:
+        """A streaming encoder for a voice's rate.
+
+        Raises:
+            InvalidParameter: the format cannot have the rate that was asked for.
+        """
+        return AudioEncoder(self.format, voice_rate, self._rate)
+
+    async def encode(self, encoder: AudioEncoder, piece: Pcm) -> bytes:
+        """The next bytes of the stream; may be none yet."""
+        return await asyncio.to_thread(encoder.encode, self._louder(piece.samples))
+
+    async def whole(self, pieces: list[Pcm], voice_rate: int) -> EncodedAudio:
+        """All pieces as one file whose header is true."""
+        samples = b"".join(self._louder(piece.samples) for piece in pieces)
+        pcm = Pcm(samples, pieces[0].sample_rate if pieces else voice_rate)
+        return await asyncio.to_thread(encode_whole, pcm, self.format, self._rate)
+
+    def answer(self, audio: EncodedAudio) -> AudioOut:
+        """Whole audio as GemmaVoice's JSON."""
+        return AudioOut(
+            audio_base64=base64.b64encode(audio.data).decode(),
+            response_format=self.format,
+            media_type=audio.media_type,
+            sample_rate=audio.sample_rate,
+            reference_id=self.reference_id,
+        )
+
+    def _louder(self, samples: bytes) -> bytes:
+        if self._gain == 1.0:
+            return samples
+        scaled = np.frombuffer(samples, "<i2").astype(np.float32) * self._gain
+        return np.clip(scaled, -32_768, 32_767).astype("<i2").tobytes()
+
+
+def _refuse_what_no_voice_can(fields: SynthesisFields) -> None:
+    if fields.references:
+        raise InvalidParameter("references", "no voice that is served here can be cloned")
+    for name, neutral in _NEUTRAL.items():
+        if getattr(fields, name) not in neutral:
+            raise InvalidParameter(name, "the voices that are served here are not sampled")

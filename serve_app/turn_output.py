@@ -1,0 +1,139 @@
+"""The events of a turn as an HTTP answer: whole, or line by line."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from deployments.audio import Pcm
+from deployments.messages import FinishReason, Transcript
+from serve_app.dialogue.events import (
+    Heard,
+    ReplyDelta,
+    ReplyWritten,
+    Spoken,
+    TurnEvent,
+    TurnFinished,
+    TurnTimings,
+    VoiceFailed,
+)
+from serve_app.media.encode import AudioEncoder
+from serve_app.protocol.gemmavoice import DialogueOut, TimingsOut, TranscriptionOut, WarningOut
+from serve_app.speech_output import SpeechOutput
+from serve_app.sse import ndjson
+from serve_app.streaming import Push
+
+_NO_SPEECH = WarningOut(code="no_speech", message="Nobody spoke in the audio.")
+
+
+@dataclass(slots=True)
+class WholeTurn:
+    """Collects a turn and answers once."""
+
+    output: SpeechOutput
+    transcript: Transcript | None = None
+    reply: str = ""
+    finish_reason: FinishReason | None = None
+    timings: TurnTimings | None = None
+    warning: WarningOut | None = None
+    pieces: list[Pcm] = field(default_factory=list[Pcm])
+
+    async def note(self, event: TurnEvent) -> None:
+        """Take one event."""
+        match event:
+            case Heard(transcript=transcript):
+                self.transcript = transcript
+                self.warning = None if transcript.text else _NO_SPEECH
+            case ReplyWritten(text=text, finish_reason=reason):
+                self.reply, self.finish_reason = text, reason
+            case Spoken(audio=audio):
+                self.pieces.append(audio)
+            case VoiceFailed(code=code, message=message):
+                self.warning = WarningOut(code=code, message=message)
+            case TurnFinished(timings=timings):
+                self.timings = timings
+            case ReplyDelta():
+                pass
+
+    async def answer(self) -> DialogueOut:
+        """The whole turn; call it after the last event."""
+        assert self.transcript is not None and self.timings is not None  # noqa: PT018, S101
+        spoken = None
+        if self.pieces:
+            rate = self.pieces[0].sample_rate
+            spoken = self.output.answer(await self.output.whole(self.pieces, rate))
+        return DialogueOut(
+            transcript=TranscriptionOut.of(self.transcript),
+            response_text=self.reply,
+            audio_base64=spoken.audio_base64 if spoken else "",
+            response_format=self.output.format,
+            media_type=self.output.media_type,
+            sample_rate=spoken.sample_rate if spoken else None,
+            reference_id=self.output.reference_id,
+            finish_reason=self.finish_reason,
+            timings=timings_out(self.timings),
+            warning=self.warning,
+        )
+
+
+class StreamedTurn:
+    """Writes each event as a line, audio as it is made.
+
+    `metadata`, `transcript`, then `assistant_text_delta` and `audio_chunk` as they come, with the
+    whole `assistant_text` once it is written, perhaps a `warning`, and `done` with the timings.
+    """
+
+    def __init__(self, output: SpeechOutput, voice_rate: int | None, push: Push) -> None:
+        self._output, self._push = output, push
+        self._encoder = None if voice_rate is None else output.encoder(voice_rate)
+
+    async def begin(self) -> None:
+        """Say what the audio will be; the rate is null while the voice does not answer."""
+        await self._line(
+            "metadata",
+            {
+                "response_format": self._output.format,
+                "media_type": self._output.media_type,
+                "sample_rate": self._encoder.sample_rate if self._encoder else None,
+                "reference_id": self._output.reference_id,
+            },
+        )
+
+    async def note(self, event: TurnEvent) -> None:
+        """Write one event."""
+        match event:
+            case Heard(transcript=transcript):
+                heard = TranscriptionOut.of(transcript).model_dump(exclude_none=True)
+                await self._line("transcript", heard)
+                if not transcript.text:
+                    await self._line("warning", _NO_SPEECH.model_dump())
+            case ReplyDelta(text=text):
+                await self._line("assistant_text_delta", {"text": text})
+            case ReplyWritten():
+                written = {"text": event.text, "finish_reason": event.finish_reason}
+                await self._line("assistant_text", written)
+            case Spoken(audio=audio):
+                self._encoder = self._encoder or self._output.encoder(audio.sample_rate)
+                await self._audio(await self._output.encode(self._encoder, audio))
+            case VoiceFailed(code=code, message=message):
+                await self._line("warning", {"code": code, "message": message})
+            case TurnFinished(timings=timings):
+                await self._finish(self._encoder, timings)
+
+    async def _finish(self, encoder: AudioEncoder | None, timings: TurnTimings) -> None:
+        if encoder is not None and timings.first_audio_s is not None:
+            await self._audio(encoder.flush())
+        await self._line("done", {"timings": timings_out(timings).model_dump(exclude_none=True)})
+
+    async def _audio(self, data: bytes) -> None:
+        if data:
+            await self._line("audio_chunk", {"audio_base64": base64.b64encode(data).decode()})
+
+    async def _line(self, event: str, data: Mapping[str, object]) -> None:
+        await self._push(ndjson(event, data))
+
+
+def timings_out(timings: TurnTimings) -> TimingsOut:
+    """The wire form of a turn's timings."""
+    phases = asdict(timings)
+    del phases["start"]
+    return TimingsOut(**phases)
