@@ -28,7 +28,7 @@ format: .venv/.dev
 	.venv/bin/ruff check --fix .
 
 bench: .venv/.dev
-	@$(RAY_ENV); exec .venv/bin/python benchmarks/served_over_bare.py $(ARGS)
+	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.served_over_bare $(ARGS)
 
 # The development set holds the runtime set.
 .venv/.runtime: requirements/runtime.lock requirements/bootstrap.lock pyproject.toml scripts/setup.sh

@@ -25,6 +25,6 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
     reason = problem["msg"]
     if problem["type"] == "extra_forbidden":
         reason = "there is no such setting"
-    elif isinstance(problem["input"], str | int | float | bool):
+    elif "keys_sha256" not in place and isinstance(problem["input"], str | int | float | bool):
         reason = f"{reason} (it is {problem['input']!r})"
     return key, reason

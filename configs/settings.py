@@ -245,7 +245,10 @@ def load_settings(
         base = AppSettings.model_validate(dict(args))
     except ValidationError as error:
         raise SettingsError(*first_problem(error)) from None
-    return _overlay(base, environment), environment.warnings
+    settings = _overlay(base, environment)
+    if settings.access.enabled and not settings.access.keys_sha256:
+        raise SettingsError("API_KEYS (access.keys_sha256)", "keys are needed, and there are none")
+    return settings, environment.warnings
 
 
 def _overlay(base: AppSettings, environment: Environment) -> AppSettings:

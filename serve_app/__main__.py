@@ -31,8 +31,7 @@ def main() -> int:
     """Run until interrupted; 1 when the configuration is wrong or the graph does not come up."""
     options = _options()
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    _stop_on_signals(stop)
     try:
         config = _checked(options.config, options.port)
     except (SettingsError, StartupError, OSError, yaml.YAMLError) as error:
@@ -45,11 +44,17 @@ def main() -> int:
         log_to_driver=options.verbose,
         configure_logging=options.verbose,
     )
+    _stop_on_signals(stop)  # again: Ray takes SIGTERM for itself when it starts
     try:
         return _run(config, stop)
     finally:
         serve.shutdown()
         ray.shutdown()
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
 
 
 def _options() -> argparse.Namespace:

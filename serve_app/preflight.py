@@ -1,13 +1,18 @@
 """Whether this machine can run a configuration: told before anything is started."""
 
-from pathlib import Path
-
 import ctranslate2
-import llama_cpp
 
-from configs.settings import AppSettings, LlamaCppSettings, PiperSettings, WhisperSettings
+from configs.settings import (
+    AppSettings,
+    LlamaCppSettings,
+    OpenAudioSettings,
+    PiperSettings,
+    WhisperSettings,
+)
 from deployments.errors import InvalidSetting
-from deployments.weights import Kind, resolve_weights
+from deployments.llm.llama_loading import check_device
+from deployments.tts.server import OPENAUDIO_MISSING
+from deployments.weights import Kind, is_fetched, resolve_weights
 
 
 def check_machine(settings: AppSettings) -> None:
@@ -21,19 +26,17 @@ def check_machine(settings: AppSettings) -> None:
         _check_cuda("stt.device", settings.stt.device)
         _check_weights("stt.model", settings.stt.model, "whisper")
     if isinstance(settings.llm, LlamaCppSettings):
-        if settings.llm.gpu_layers and not llama_cpp.llama_supports_gpu_offload():
-            raise InvalidSetting(
-                "llm.gpu_layers", "this llama-cpp-python is built without GPU support"
-            )
+        check_device(settings.llm)
         _check_weights("llm.model", settings.llm.model, "gguf")
+    if isinstance(settings.tts, OpenAudioSettings):
+        raise InvalidSetting("tts.engine", OPENAUDIO_MISSING)
     if isinstance(settings.tts, PiperSettings):
         for name, reference in settings.tts.voices.items():
             _check_weights(f"tts.voices.{name}", reference, "piper")
 
 
 def _check_weights(key: str, reference: str, kind: Kind) -> None:
-    local = reference.startswith(("embedded/", "/", ".", "~")) or Path(reference).exists()
-    if local:
+    if not is_fetched(reference, kind):
         resolve_weights(key, reference, kind)
 
 

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from deployments import errors
-from serve_app.request_id import request_id_of
+from serve_app.request_id import HEADER, request_id_of
 
 logger = logging.getLogger("ray.serve")
 
@@ -107,7 +107,13 @@ def install_error_handlers(api: FastAPI) -> None:
     """Answer every error of every route with the envelope."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
-        return problem_of(error).response(request_id_of(request.scope))
+        request_id = request_id_of(request.scope)
+        response = problem_of(error).response(request_id)
+        response.headers.update(getattr(error, "headers", None) or {})  # such as Allow
+        response.headers[HEADER] = (
+            request_id  # an unforeseen error is answered above the middleware
+        )
+        return response
 
     for kind in (errors.SpeechError, RequestValidationError, HTTPException, Exception):
         api.add_exception_handler(kind, answer)

@@ -21,7 +21,7 @@ class SpeechOutput:
     def __init__(self, fields: SynthesisFields, services: Services) -> None:
         audio = services.settings.audio
         self._format = normalize_format(fields.format or audio.default_format)
-        self.format = self._format.name
+        self.format = (fields.format or audio.default_format).lower()
         self.reference_id = fields.reference_id
         self._rate = fields.sample_rate or audio.default_sample_rate
         self._gain = 10 ** (fields.volume / 20)

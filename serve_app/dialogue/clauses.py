@@ -41,7 +41,7 @@ class ClauseSplitter:
         if end is None and self._first:
             end = soft_break(self._pending, _FIRST_CLAUSE_CHARS)
         longest = _LONGEST_FIRST_CLAUSE_CHARS if self._first else _LONGEST_CLAUSE_CHARS
-        if end is None and len(self._pending) > longest:
+        if len(self._pending) > longest and (end is None or end > longest):
             end = self._pending.rfind(" ", 1, longest)
             end = end if end > 0 else longest
         return end

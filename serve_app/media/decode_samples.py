@@ -67,7 +67,7 @@ class _UploadReader(io.RawIOBase):
         self._position = max(origin + offset, 0)
         return self._position
 
-    def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - the base class's own signature
+    def readinto(self, buffer: Any, /) -> int:
         count = os.preadv(self._descriptor, [buffer], self._position)
         self._position += count
         return count
