@@ -95,6 +95,15 @@ def resolve_weights(key: str, reference: str, kind: Kind) -> Path:
     return path
 
 
+def is_fetched(reference: str, kind: Kind) -> bool:
+    """Whether `reference` names weights on the hub, rather than some that must be here already."""
+    if reference.startswith(("embedded/", "/", ".", "~")) or Path(reference).exists():
+        return False
+    if kind == "gguf":
+        return _HUB_GGUF.fullmatch(reference) is not None
+    return _packaged_size(reference, kind) is None and _repository(reference, kind) is not None
+
+
 class _Missing(Exception):
     """The weights are not there, for this reason."""
 
@@ -110,7 +119,17 @@ def _located(reference: str, kind: Kind) -> Path:
         raise _Missing(f"this is no usable path: {error}") from None
     if path.is_absolute() or reference.startswith((".", "~")):
         raise _Missing("there is no such file or folder")
-    return _from_hub(reference, kind)
+    return _packaged_size(reference, kind) or _from_hub(reference, kind)
+
+
+def _packaged_size(reference: str, kind: Kind) -> Path | None:
+    """A Whisper size such as 'tiny.en' that an installed package carries: nothing to fetch."""
+    if kind != "whisper" or (kind, reference) not in _EMBEDDED:
+        return None
+    try:
+        return _embedded(reference, kind)
+    except _Missing:
+        return None
 
 
 def _check(path: Path, kind: Kind) -> None:

@@ -37,19 +37,34 @@ def main() -> int:
     except (SettingsError, StartupError, OSError, yaml.YAMLError) as error:
         _say(f"The configuration is wrong. {error}")
         return 1
-    ray.init(
-        address="local",
-        namespace="serve",
-        include_dashboard=options.dashboard,
-        log_to_driver=options.verbose,
-        configure_logging=options.verbose,
-    )
-    _stop_on_signals(stop)  # again: Ray takes SIGTERM for itself when it starts
     try:
+        _start_ray(options)
+        _stop_on_signals(stop)  # again: Ray takes SIGTERM for itself when it starts
         return _run(config, stop)
     finally:
-        serve.shutdown()
-        ray.shutdown()
+        if ray.is_initialized():
+            serve.shutdown()
+            ray.shutdown()
+
+
+def _start_ray(options: argparse.Namespace) -> None:
+    """Start a Ray of its own; once more when its processes were not there in Ray's 30 s."""
+    for is_last in (False, True):
+        try:
+            ray.init(
+                address="local",
+                namespace="serve",
+                include_dashboard=options.dashboard,
+                log_to_driver=options.verbose,
+                configure_logging=options.verbose,
+            )
+        except Exception:  # Ray has no type of its own for this
+            if is_last:
+                raise
+            _say("Ray did not start on this busy machine; trying once more.")
+            ray.shutdown()
+        else:
+            return
 
 
 def _stop_on_signals(stop: threading.Event) -> None:

@@ -28,7 +28,7 @@ def load_llama(settings: LlamaCppSettings, threads: int) -> llama_cpp.Llama:
         WeightsNotFound: the model is not there.
         InvalidSetting: it cannot be loaded, or not on the device asked for.
     """
-    _check_device(settings)
+    check_device(settings)
     path = resolve_weights(_MODEL_KEY, settings.model, "gguf")
     llama_cpp.llama_log_set(_keep_errors, ctypes.c_void_p())
     _errors.clear()
@@ -65,7 +65,12 @@ def load_llama(settings: LlamaCppSettings, threads: int) -> llama_cpp.Llama:
     return llama
 
 
-def _check_device(settings: LlamaCppSettings) -> None:
+def check_device(settings: LlamaCppSettings) -> None:
+    """Whether llama.cpp can use the GPU that is asked for.
+
+    Raises:
+        InvalidSetting: it cannot.
+    """
     if settings.gpu_layers == 0:
         return
     if not llama_cpp.llama_supports_gpu_offload():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 _ABBREVIATIONS = frozenset(
     "mr mrs ms dr prof st jr sr vs etc inc ltd co no fig approx e.g i.e u.s u.k a.m p.m".split()
 )
-_SENTENCE_END = re.compile(r"""[.!?…]+["'”’)\]]*(?=\s|$)|[。！？]+|\n+""")
+_SENTENCE_END = re.compile(r"""[.!?…]+["'”’)\]]*(?=\s|$)|[。！？।؟۔]+|\n+""")
 _SOFT_BREAK = re.compile(r"[,;:—–](?=\s)|[、，；：]")
 _SPEAKABLE = re.compile(r"\w")
 

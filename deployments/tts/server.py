@@ -13,6 +13,8 @@ from deployments.metrics import StageMetrics
 from deployments.pump import iterate_in_thread
 from deployments.tts.engine import TtsEngine
 
+OPENAUDIO_MISSING = "'openaudio' is not part of this version yet; use 'piper'"
+
 
 class TtsServer:
     """Speaks texts, as many at a time as the engine has workers."""
@@ -61,7 +63,7 @@ def build_tts_engine(settings: TtsSettings) -> TtsEngine:
 
             return PiperEngine(settings)
         case OpenAudioSettings():
-            raise InvalidSetting("tts.engine", "'openaudio' is not part of this version yet")
+            raise InvalidSetting("tts.engine", OPENAUDIO_MISSING)
         case FakeTtsSettings():
             from deployments.tts.fake import FakeTtsEngine
 
