@@ -95,15 +95,6 @@ def resolve_weights(key: str, reference: str, kind: Kind) -> Path:
     return path
 
 
-def is_fetched(reference: str, kind: Kind) -> bool:
-    """Whether `reference` names weights on the hub, rather than some that must be here already."""
-    if reference.startswith(("embedded/", "/", ".", "~")) or Path(reference).exists():
-        return False
-    if kind == "gguf":
-        return _HUB_GGUF.fullmatch(reference) is not None
-    return _packaged_size(reference, kind) is None and _repository(reference, kind) is not None
-
-
 class _Missing(Exception):
     """The weights are not there, for this reason."""
 

@@ -1,4 +1,4 @@
-"""Whether this machine can run a configuration: told before anything is started."""
+"""Whether this machine can run a configuration: told, and fetched, before anything is started."""
 
 import ctranslate2
 
@@ -12,32 +12,30 @@ from configs.settings import (
 from deployments.errors import InvalidSetting
 from deployments.llm.llama_loading import check_device
 from deployments.tts.server import OPENAUDIO_MISSING
-from deployments.weights import Kind, is_fetched, resolve_weights
+from deployments.weights import resolve_weights
 
 
 def check_machine(settings: AppSettings) -> None:
-    """Look for weights and devices; what is on a hub is left to the first start.
+    """Look for devices first, then for weights; those on a hub are fetched with visible progress.
 
     Raises:
         WeightsNotFound: a checkpoint is not there.
         InvalidSetting: a device is not there.
     """
-    if isinstance(settings.stt, WhisperSettings):
-        _check_cuda("stt.device", settings.stt.device)
-        _check_weights("stt.model", settings.stt.model, "whisper")
-    if isinstance(settings.llm, LlamaCppSettings):
-        check_device(settings.llm)
-        _check_weights("llm.model", settings.llm.model, "gguf")
-    if isinstance(settings.tts, OpenAudioSettings):
+    stt, llm, tts = settings.stt, settings.llm, settings.tts
+    if isinstance(stt, WhisperSettings):
+        _check_cuda("stt.device", stt.device)
+    if isinstance(llm, LlamaCppSettings):
+        check_device(llm)
+    if isinstance(tts, OpenAudioSettings):
         raise InvalidSetting("tts.engine", OPENAUDIO_MISSING)
-    if isinstance(settings.tts, PiperSettings):
-        for name, reference in settings.tts.voices.items():
-            _check_weights(f"tts.voices.{name}", reference, "piper")
-
-
-def _check_weights(key: str, reference: str, kind: Kind) -> None:
-    if not is_fetched(reference, kind):
-        resolve_weights(key, reference, kind)
+    if isinstance(stt, WhisperSettings):
+        resolve_weights("stt.model", stt.model, "whisper")
+    if isinstance(llm, LlamaCppSettings):
+        resolve_weights("llm.model", llm.model, "gguf")
+    if isinstance(tts, PiperSettings):
+        for name, reference in tts.voices.items():
+            resolve_weights(f"tts.voices.{name}", reference, "piper")
 
 
 def _check_cuda(key: str, device: str) -> None:

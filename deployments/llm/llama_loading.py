@@ -77,7 +77,7 @@ def check_device(settings: LlamaCppSettings) -> None:
         raise InvalidSetting(
             "llm.gpu_layers",
             "this build of llama-cpp-python has no GPU support; build it for the GPU "
-            "(CMAKE_ARGS='-DGGML_CUDA=on') or set 0",
+            "(LLAMA_CMAKE_ARGS=-DGGML_CUDA=on make serve) or set 0",
         )
     count = gpu_count()
     if count is not None and settings.main_gpu >= count:

@@ -99,8 +99,8 @@ def _until(stop: threading.Event, segments: Iterable[WhisperSegment]) -> Iterabl
 def _segment(segment: WhisperSegment) -> Segment:
     return Segment(
         id=segment.id,
-        start_s=segment.start,
-        end_s=segment.end,
+        start_s=float(segment.start),  # numpy's own, where the words were timed
+        end_s=float(segment.end),
         text=segment.text,
         avg_logprob=segment.avg_logprob,
         no_speech_prob=segment.no_speech_prob,
@@ -108,6 +108,7 @@ def _segment(segment: WhisperSegment) -> Segment:
         temperature=segment.temperature or 0.0,
         tokens=tuple(segment.tokens),
         words=tuple(
-            Word(word.word, word.start, word.end, word.probability) for word in segment.words or ()
+            Word(word.word, float(word.start), float(word.end), float(word.probability))
+            for word in segment.words or ()
         ),
     )
