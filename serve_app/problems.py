@@ -110,9 +110,8 @@ def install_error_handlers(api: FastAPI) -> None:
         request_id = request_id_of(request.scope)
         response = problem_of(error).response(request_id)
         response.headers.update(getattr(error, "headers", None) or {})  # such as Allow
-        response.headers[HEADER] = (
-            request_id  # an unforeseen error is answered above the middleware
-        )
+        # The middleware has no hand in the answer to an unforeseen error.
+        response.headers[HEADER] = request_id
         return response
 
     for kind in (errors.SpeechError, RequestValidationError, HTTPException, Exception):

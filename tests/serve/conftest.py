@@ -1,0 +1,41 @@
+"""One cluster for all tests that need one; its applications differ in how slow their engines are."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.serve.cluster import Cluster, derived_config, launched
+
+LONG_REPLY = " ".join(f"Sentence number {n} is written by the slow model." for n in range(1, 40))
+
+APPLICATIONS = {
+    # Served at `/`: everything takes a moment. Its replicas are never killed, so it can be counted.
+    "speech": {},
+    # A reply of 35 s, spoken half as slowly as it sounds.
+    "slow": {
+        "llm": {"reply": LONG_REPLY, "tokens_per_s": 10.0, "first_token_s": 0.05},
+        "tts": {"real_time_factor": 0.5},
+        "spoken_sampling": {"max_tokens": 400},
+        "limits": {"max_json_bytes": 4096},
+    },
+    # Every stage takes 30 s before it has anything to show.
+    "stalled": {
+        "stt": {"latency_s": 30.0},
+        "llm": {"first_token_s": 30.0},
+        "tts": {"first_audio_s": 30.0},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The launcher over three applications: `/`, `/slow` and `/stalled`."""
+    folder = tmp_path_factory.mktemp("serve")
+    config = derived_config(folder / "config.yaml", APPLICATIONS)
+    with launched(config, folder / "launcher.log") as started:
+        for prefix in ("", "/slow", "/stalled"):
+            started.wait_ready(prefix)
+        yield started
+        status = started.stop()
+        assert status == 0, started.output()
+        assert "Shutting down." in started.output()

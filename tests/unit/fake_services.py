@@ -1,0 +1,220 @@
+"""The whole API in this process, over the engines that the project ships for tests."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from configs.settings import (
+    AppSettings,
+    AudioSettings,
+    FakeLlmSettings,
+    FakeSttSettings,
+    FakeTtsSettings,
+)
+from deployments.audio import Pcm
+from deployments.errors import SpeechError
+from deployments.llm.engine import LlmEngine
+from deployments.llm.fake import FakeLlmEngine
+from deployments.messages import (
+    GenerationEvent,
+    GenerationRequest,
+    SpeechRequest,
+    Transcript,
+    TranscriptionRequest,
+    VoiceCatalog,
+)
+from deployments.metrics import HttpMetrics, TurnMetrics
+from deployments.pump import iterate_in_thread, run_in_thread
+from deployments.stt.engine import SttEngine
+from deployments.stt.fake import FakeSttEngine
+from deployments.tts.engine import TtsEngine
+from deployments.tts.fake import FakeTtsEngine
+from serve_app.api import build_api
+from serve_app.media.decode import AudioDecoder
+from serve_app.services import Services
+
+HEARD = "What is the capital of France?"
+REPLY = "The capital of France is Paris. It lies on the river Seine."
+RATE = 22_050
+SECONDS_PER_CHAR = 0.06  # of the fake voice
+
+
+@dataclass
+class Stage:
+    """What all stages can do: answer a ping, break when told to, and remember what was asked."""
+
+    executor: Executor
+    error: SpeechError | None = None
+    requests: list[Any] = field(default_factory=list)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def ping(self, timeout_s: float) -> None:
+        assert timeout_s > 0
+        self.check()
+
+    def check(self) -> None:
+        if self.error:
+            raise self.error
+
+
+@dataclass
+class SttStage(Stage):
+    engine: SttEngine = field(kw_only=True)
+
+    async def transcribe(self, request: TranscriptionRequest) -> Transcript:
+        self.requests.append(request)
+        self.check()
+        return await run_in_thread(
+            self.executor, lambda stop: self.engine.transcribe(request, stop)
+        )
+
+
+@dataclass
+class LlmStage(Stage):
+    engine: LlmEngine = field(kw_only=True)
+    breaks_after: int = 0  # events before `error`
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
+        self.requests.append(request)
+        if not self.breaks_after:
+            self.check()
+        events = iterate_in_thread(self.executor, lambda s: self.engine.generate(request, s))
+        try:
+            async with aclosing(events):
+                left = self.breaks_after
+                async for event in events:
+                    yield event
+                    left -= 1
+                    if left == 0:
+                        self.check()
+        finally:
+            self.closed.set()
+
+
+@dataclass
+class TtsStage(Stage):
+    engine: TtsEngine = field(kw_only=True)
+    breaks_after: int = 0  # pieces before `error`
+
+    async def voices(self) -> VoiceCatalog:
+        if not self.breaks_after:
+            self.check()
+        return self.engine.voices()
+
+    async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Pcm, None]:
+        self.requests.append(request)
+        if not self.breaks_after:
+            self.check()
+        pieces = iterate_in_thread(self.executor, lambda s: self.engine.synthesize(request, s))
+        try:
+            async with aclosing(pieces):
+                left = self.breaks_after
+                async for piece in pieces:
+                    yield piece
+                    left -= 1
+                    if left == 0:
+                        self.check()
+        finally:
+            self.closed.set()
+
+
+@dataclass
+class Records:
+    """Metrics that only remember; they stand in for both kinds."""
+
+    requests: list[tuple[str, str, int]] = field(default_factory=list)
+    phases: list[str] = field(default_factory=list)
+    turns: list[tuple[str, str]] = field(default_factory=list)
+
+    def record(self, method: str, route: str, status: int, duration_s: float) -> None:
+        assert duration_s >= 0
+        self.requests.append((method, route, status))
+
+    def phase(self, phase: str, seconds: float) -> None:
+        self.phases.append(phase)
+
+    def finished(self, pipeline: str, seconds: float) -> None:
+        self.turns.append((pipeline, "finished"))
+
+    def failed(self, pipeline: str, code: str) -> None:
+        self.turns.append((pipeline, code))
+
+
+@dataclass
+class Served:
+    """The API, a client of it, and what stands behind it."""
+
+    api: FastAPI
+    client: TestClient
+    services: Services
+    stt: SttStage
+    llm: LlmStage
+    tts: TtsStage
+    records: Records
+
+    @contextmanager
+    def broken(self, stage: str, error: SpeechError, after: int = 0) -> Generator[None]:
+        """Let `stage` fail; what the ingress knows of the voices is forgotten before and after."""
+        target: Stage = getattr(self, stage)
+        catalog, self.services.catalog = (
+            self.services.catalog,
+            None if not after else (self.tts.engine.voices()),
+        )
+        target.error = error
+        if isinstance(target, LlmStage | TtsStage):
+            target.breaks_after = after
+        try:
+            yield
+        finally:
+            target.error, self.services.catalog = None, catalog
+            if isinstance(target, LlmStage | TtsStage):
+                target.breaks_after = 0
+
+
+def quick_settings(**changes: Any) -> AppSettings:
+    """Fake engines that do not wait."""
+    return AppSettings(
+        **{
+            "stt": FakeSttSettings(text=HEARD, latency_s=0),
+            "llm": FakeLlmSettings(reply=REPLY, first_token_s=0, tokens_per_s=1e6),
+            "tts": FakeTtsSettings(first_audio_s=0, real_time_factor=0, sample_rate=RATE),
+            "audio": AudioSettings(decode_timeout_s=30),
+            **changes,
+        }
+    )
+
+
+@contextmanager
+def serving(settings: AppSettings | None = None) -> Iterator[Served]:
+    """The API over fake engines, and a client whose requests share one event loop."""
+    settings = settings or quick_settings()
+    assert isinstance(settings.stt, FakeSttSettings)
+    assert isinstance(settings.llm, FakeLlmSettings)
+    assert isinstance(settings.tts, FakeTtsSettings)
+    records = Records()
+    decoder = AudioDecoder(settings.audio)
+    with ThreadPoolExecutor(4) as executor:
+        stt = SttStage(executor, engine=FakeSttEngine(settings.stt))
+        llm = LlmStage(executor, engine=FakeLlmEngine(settings.llm))
+        tts = TtsStage(executor, engine=FakeTtsEngine(settings.tts))
+        services = Services(
+            settings=settings,
+            stt=stt,
+            llm=llm,
+            tts=tts,
+            decoder=decoder,
+            http_metrics=cast("HttpMetrics", records),
+            turn_metrics=cast("TurnMetrics", records),
+        )
+        api = build_api(services)
+        try:
+            with TestClient(api, raise_server_exceptions=False) as client:
+                yield Served(api, client, services, stt, llm, tts, records)
+        finally:
+            decoder.close()
