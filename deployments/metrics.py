@@ -92,6 +92,10 @@ class StageMetrics:
             if timer.first_output_s is not None:
                 self._first_output.observe(timer.first_output_s, self._stage)
 
+    def refresh(self) -> None:
+        """Tell the gauge again: Ray exports a gauge only after it was set, and then forgets it."""
+        self._in_flight.set(self._in_flight_now, self._stage)
+
 
 class HttpMetrics:
     """Requests by route template; the names are GemmaVoice's."""

@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import ray
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from ray import serve
 from ray.serve._private.api import serve_start
-from ray.serve.config import gRPCOptions
+from ray.serve.config import AutoscalingConfig, gRPCOptions
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, ServeDeploySchema
 
 from configs.problems import SettingsError, first_problem
@@ -95,6 +96,7 @@ def _checked(path: Path, port: int | None) -> ServeDeploySchema:
         config = ServeDeploySchema.model_validate(tree)
     except ValidationError as error:
         raise SettingsError(*first_problem(error)) from None
+    _refuse_unknown(tree, config)
     if port is not None:
         config.http_options.port = port
     for application in config.applications:
@@ -103,6 +105,26 @@ def _checked(path: Path, port: int | None) -> ServeDeploySchema:
             _say(f"Warning: {warning}")
         check_machine(settings)
     return config
+
+
+def _refuse_unknown(tree: Any, model: object, place: tuple[str, ...] = ()) -> None:
+    """Serve ignores options that it does not know; a misspelt one must not pass for that.
+
+    Raises:
+        SettingsError: the first option that Serve does not have.
+    """
+    if isinstance(model, list):
+        for index, (branch, child) in enumerate(zip(tree, model, strict=True)):
+            _refuse_unknown(branch, child, (*place, str(index)))
+    if not isinstance(model, BaseModel) or not isinstance(tree, dict):
+        return
+    for key, branch in tree.items():
+        if key not in type(model).model_fields:
+            raise SettingsError(".".join((*place, str(key))), "there is no such option")
+        child = getattr(model, key)
+        if key == "autoscaling_config" and isinstance(branch, dict):
+            child = AutoscalingConfig.model_validate(branch)  # Serve leaves it a dict
+        _refuse_unknown(branch, child, (*place, key))
 
 
 def _run(config: ServeDeploySchema, stop: threading.Event) -> int:

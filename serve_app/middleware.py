@@ -11,6 +11,7 @@ from deployments.metrics import HttpMetrics
 from serve_app.problems import problem_of
 from serve_app.request_id import accepted_request_id
 
+_CLIENT_LEFT = 499  # nobody is there to see it; for the metrics
 _FORM_OVERHEAD_BYTES = 64 * 1024  # field names, borders and the small fields beside a file
 
 
@@ -28,7 +29,7 @@ class RequestContext:
             return
         request_id = accepted_request_id(scope["headers"])
         scope["gemmavoice.request_id"] = request_id
-        status = 500
+        status = _CLIENT_LEFT  # until an answer begins
         start = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
@@ -40,6 +41,9 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception:
+            status = 500
+            raise
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.record(scope["method"], route, status, time.perf_counter() - start)

@@ -41,6 +41,7 @@ class LlmServer:
 
     async def check_health(self) -> None:
         """Called by Serve; a replica whose loop still turns is healthy."""
+        self._metrics.refresh()
 
 
 def build_llm_engine(settings: LlmSettings) -> LlmEngine:

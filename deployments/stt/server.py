@@ -35,6 +35,7 @@ class SttServer:
 
     async def check_health(self) -> None:
         """Called by Serve; a replica whose loop still turns is healthy."""
+        self._metrics.refresh()
 
 
 def build_stt_engine(settings: SttSettings) -> SttEngine:

@@ -49,6 +49,7 @@ class TtsServer:
 
     async def check_health(self) -> None:
         """Called by Serve; a replica whose loop still turns is healthy."""
+        self._metrics.refresh()
 
 
 def build_tts_engine(settings: TtsSettings) -> TtsEngine:
