@@ -3,6 +3,12 @@
 SHELL := /bin/bash
 CONFIG ?= serve_config.yaml
 ARGS ?=
+# Other options for llama.cpp than the installed build has: set up again.
+ifdef LLAMA_CMAKE_ARGS
+ifneq ($(LLAMA_CMAKE_ARGS),$(shell cat .venv/.llama 2>/dev/null))
+LLAMA_CHANGED := llama-options
+endif
+endif
 RAY_ENV := set -a; . configs/ray.env; set +a
 
 .PHONY: serve test test-fast check format bench clean
@@ -31,13 +37,18 @@ bench: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.served_over_bare $(ARGS)
 
 # The development set holds the runtime set.
-.venv/.runtime: requirements/runtime.lock requirements/bootstrap.lock pyproject.toml scripts/setup.sh
+LOCKS := requirements/bootstrap.lock requirements/build.lock pyproject.toml scripts/setup.sh
+
+.venv/.runtime: requirements/runtime.lock $(LOCKS) $(LLAMA_CHANGED)
 	@if [ -f .venv/.dev ]; then scripts/setup.sh dev && touch .venv/.dev; else scripts/setup.sh runtime; fi
 	@touch $@
 
-.venv/.dev: requirements/dev.lock requirements/bootstrap.lock pyproject.toml scripts/setup.sh
+.venv/.dev: requirements/dev.lock $(LOCKS) $(LLAMA_CHANGED)
 	@scripts/setup.sh dev
 	@touch $@ .venv/.runtime
+
+.PHONY: llama-options
+llama-options:
 
 clean:
 	rm -rf .venv

@@ -157,15 +157,31 @@ class SamplingSettings(_Settings):
     repeat_penalty: float = Field(default=1.1, ge=0.5, le=2)
 
 
+class SpokenSampling(SamplingSettings):
+    """Sampling of what is read aloud: shorter."""
+
+    max_tokens: int = Field(default=200, ge=1, le=4096)
+
+
 class PromptSettings(_Settings):
-    """System prompts, one per modality; a request's own instructions replace them."""
+    """One system prompt and one template of the user's message per modality.
+
+    A request's own instructions replace the system prompt.
+    """
 
     spoken: str = Field(default=SPOKEN_PROMPT, max_length=8000)
     written: str = Field(default="You are a helpful assistant.", max_length=8000)
-    utterance: str = Field(
+    spoken_template: str = Field(
         default="{transcript}",
         max_length=8000,
+        pattern=r"\{transcript\}",
         description="The user's message of a spoken turn; {transcript} is what was heard.",
+    )
+    written_template: str = Field(
+        default="{prompt}",
+        max_length=8000,
+        pattern=r"\{prompt\}",
+        description="The user's message where it was written; {prompt} is the request's.",
     )
 
 
@@ -208,8 +224,8 @@ class AccessSettings(_Settings):
     """API keys; only their hashes are kept."""
 
     enabled: bool = False
-    header: str = "X-API-Key"
-    keys_sha256: tuple[str, ...] = Field(
+    header: str = Field(default="X-API-Key", pattern=r"^[A-Za-z0-9-]{1,64}$")
+    keys_sha256: tuple[Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")], ...] = Field(
         default=(),
         description="SHA-256 of each key, in hexadecimal. API_KEYS takes the keys themselves.",
     )
@@ -223,7 +239,7 @@ class AppSettings(_Settings):
     tts: TtsSettings = PiperSettings()
     prompts: PromptSettings = PromptSettings()
     written_sampling: SamplingSettings = SamplingSettings()
-    spoken_sampling: SamplingSettings = SamplingSettings(max_tokens=200)
+    spoken_sampling: SpokenSampling = SpokenSampling()
     audio: AudioSettings = AudioSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     limits: LimitSettings = LimitSettings()
@@ -246,6 +262,10 @@ def load_settings(
     except ValidationError as error:
         raise SettingsError(*first_problem(error)) from None
     settings = _overlay(base, environment)
+    if settings.access.keys_sha256 and not settings.access.enabled:
+        environment.warnings.append(
+            "There are API keys, but no route asks for one: set API_KEY_ENABLED (access.enabled)."
+        )
     if settings.access.enabled and not settings.access.keys_sha256:
         raise SettingsError("API_KEYS (access.keys_sha256)", "keys are needed, and there are none")
     return settings, environment.warnings

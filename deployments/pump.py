@@ -33,7 +33,7 @@ async def iterate_in_thread(
     """Run the blocking iterator `make(stop)` in a thread and yield its items as they come.
 
     Closing or cancelling sets `stop`; the thread then ends at the iterator's next item. At most
-    64 items wait: a slow reader slows the engine down.
+    64 items wait, and as many are in the reader's hands: a slow reader slows the engine down.
     """
     loop = asyncio.get_running_loop()
     channel: _Channel[T] = _Channel(loop)

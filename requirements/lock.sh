@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 uv=${UV:-.venv/bin/uv}
 compile() { "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header "$@"; }
 compile requirements/bootstrap.in -o requirements/bootstrap.lock
+compile requirements/build.in -o requirements/build.lock
 compile pyproject.toml --extra embedded --extra piper -o requirements/runtime.lock
 compile pyproject.toml --extra embedded --extra piper --extra multilingual --group dev --group loadtest \
   --constraints requirements/runtime.lock -o requirements/dev.lock

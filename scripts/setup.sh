@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes .venv from a lock: setup.sh runtime | dev. Says what it does; does nothing that is done.
 #
-# LLAMA_CMAKE_ARGS: CMake options for llama.cpp, such as "-DGGML_CUDA=on" for an NVIDIA GPU.
+# LLAMA_CMAKE_ARGS: CMake options for llama.cpp, such as "-DGGML_CUDA=on" for an NVIDIA GPU. Where it
+# is not set, the build that is installed stays.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 lock=requirements/$1.lock
@@ -13,24 +14,30 @@ say() { printf '[setup %4ds] %s\n' $((SECONDS - started)) "$*"; }
   { echo "Python 3.11 or 3.12 is needed; name it with PYTHON=…" >&2; exit 1; }
 command -v c++ >/dev/null || { echo "A C++ compiler is needed (Debian: apt-get install g++)." >&2; exit 1; }
 
-if [ ! -x .venv/bin/uv ]; then
+if [ ! -x .venv/bin/python ]; then
   say "making .venv"
   "$python" -m venv .venv
-  .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
 fi
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
 
-# uv keeps the wheel it builds in the user's cache, by version and options: the next .venv takes
+# uv keeps the wheel that it builds in the user's cache, by version and options: the next .venv takes
 # seconds. No tests, examples, server or multimodal tools of llama.cpp are built.
-cmake_args=${LLAMA_CMAKE_ARGS:-}
-llama=(--config-settings-package llama-cpp-python:cmake.define.LLAVA_BUILD=OFF)
-for option in $cmake_args; do
-  option=${option#-D}
-  llama+=(--config-settings-package "llama-cpp-python:cmake.define.$option")
+options=(--config-settings-package llama-cpp-python:cmake.define.LLAVA_BUILD=OFF)
+built=$(cat .venv/.llama 2>/dev/null || true)
+wanted=${LLAMA_CMAKE_ARGS-$built}
+for option in $wanted; do
+  options+=(--config-settings-package "llama-cpp-python:cmake.define.${option#-D}")
 done
+if [ "$wanted" != "$built" ]; then
+  options+=(--reinstall-package llama-cpp-python)
+fi
 say "installing $(grep -c '^[a-z0-9].*==' "$lock") locked packages, with models; llama.cpp is compiled the first time (about 8 minutes on 2 cores)"
-(while sleep 20; do say "still at work: $(pgrep -f -c 'cc1plus|cicc' || true) compilers run"; done) &
+(trap 'kill $! 2>/dev/null; exit' TERM
+ while :; do sleep 20 & wait $!; say "still at work"; done) &
 heartbeat=$!
 trap 'kill $heartbeat 2>/dev/null || true' EXIT
-.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r "$lock" "${llama[@]}"
+.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r "$lock" \
+  --build-constraints requirements/build.lock "${options[@]}"
+printf '%s' "$wanted" >.venv/.llama
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
 say "done"

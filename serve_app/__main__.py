@@ -5,6 +5,7 @@ For one machine. On a cluster: `ray start` on the nodes, then `serve deploy CONF
 
 import argparse
 import signal
+import socket
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ from configs.settings import load_settings
 from deployments.errors import StartupError
 from serve_app.preflight import check_machine
 
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _POLL_S = 0.25
 _START_TIMEOUT_S = 1800.0  # a first start may fetch models
 
@@ -31,15 +33,19 @@ _START_TIMEOUT_S = 1800.0  # a first start may fetch models
 def main() -> int:
     """Run until interrupted; 1 when the configuration is wrong or the graph does not come up."""
     options = _options()
-    stop = threading.Event()
-    _stop_on_signals(stop)
     try:
         config = _checked(options.config, options.port)
     except (SettingsError, StartupError, OSError, yaml.YAMLError) as error:
         _say(f"The configuration is wrong. {error}")
         return 1
+    except KeyboardInterrupt:
+        return 130
+    stop = threading.Event()
+    _stop_on_signals(stop)
     try:
-        _start_ray(options)
+        if not _start_ray(options):
+            _say("Ray did not start. Is the machine very busy, or out of memory?")
+            return 1
         _stop_on_signals(stop)  # again: Ray takes SIGTERM for itself when it starts
         return _run(config, stop)
     finally:
@@ -48,24 +54,24 @@ def main() -> int:
             ray.shutdown()
 
 
-def _start_ray(options: argparse.Namespace) -> None:
+def _start_ray(options: argparse.Namespace) -> bool:
     """Start a Ray of its own; once more when its processes were not there in Ray's 30 s."""
-    for is_last in (False, True):
+    for _ in range(2):
         try:
             ray.init(
                 address="local",
+                _node_ip_address="127.0.0.1",  # Ray's own ports are for this machine only
                 namespace="serve",
                 include_dashboard=options.dashboard,
                 log_to_driver=options.verbose,
                 configure_logging=options.verbose,
             )
-        except Exception:  # Ray has no type of its own for this
-            if is_last:
-                raise
-            _say("Ray did not start on this busy machine; trying once more.")
+        except Exception as error:  # noqa: BLE001 - Ray has no type of its own for this
+            _say(f"Ray did not start: {error}")
             ray.shutdown()
         else:
-            return
+            return True
+    return False
 
 
 def _stop_on_signals(stop: threading.Event) -> None:
@@ -99,12 +105,24 @@ def _checked(path: Path, port: int | None) -> ServeDeploySchema:
     _refuse_unknown(tree, config)
     if port is not None:
         config.http_options.port = port
+    _check_port(config.http_options.host or "127.0.0.1", config.http_options.port)
     for application in config.applications:
         settings, warnings = load_settings(application.args)
+        if not settings.access.enabled and config.http_options.host not in _LOOPBACK:
+            warnings.append("Other machines can reach this, without a key: see API_KEY_ENABLED.")
         for warning in warnings:
             _say(f"Warning: {warning}")
         check_machine(settings)
     return config
+
+
+def _check_port(host: str, port: int) -> None:
+    """Serve shares its port with any other Serve that has it: two would split the requests."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise SettingsError("http_options.port", f"{host}:{port}: {error.strerror}") from None
 
 
 def _refuse_unknown(tree: Any, model: object, place: tuple[str, ...] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from serve_app.auth import ApiKeys
 from serve_app.middleware import BodyLimit, RequestContext
 from serve_app.problems import install_error_handlers
 from serve_app.routes import dialogue, generate, health, speech
@@ -17,5 +18,6 @@ def build_api(services: Services) -> FastAPI:
     install_error_handlers(api)
     # The last one added is the outermost.
     api.add_middleware(BodyLimit, settings=services.settings)
+    api.add_middleware(ApiKeys, access=services.settings.access)
     api.add_middleware(RequestContext, settings=services.settings, metrics=services.http_metrics)
     return api

@@ -42,11 +42,12 @@ class EdgeMiddleware:
             for name, value in scope["headers"]
             if name.lower() not in _CONTROL_HEADERS and name.lower() != HEADER.encode()
         ] + [(HEADER.encode(), request_id.encode())]
-        answering_for_serve = False
+        started = answering_for_serve = False
 
         async def send_clean(message: Message) -> None:
-            nonlocal answering_for_serve
+            nonlocal started, answering_for_serve
             if message["type"] == "http.response.start":
+                started = True
                 MutableHeaders(scope=message)[HEADER] = request_id  # replaces every other one
                 if answering_for_serve := _is_serves_own(message):
                     unavailable = problem_of(StageUnavailable("dialogue")).response(request_id)
@@ -56,6 +57,11 @@ class EdgeMiddleware:
                 await send(message)
 
         await self._app(scope, receive, send_clean)
+        if scope["type"] == "http" and not started:
+            # The ingress was lost before it answered, and Serve says nothing at all.
+            await problem_of(StageUnavailable("dialogue")).response(request_id)(
+                scope, receive, send_clean
+            )
 
 
 def _is_serves_own(start: Message) -> bool:

@@ -11,7 +11,11 @@ from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.exceptions import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    RayServeException,
+)
 from ray.serve.handle import DeploymentHandle
 
 from configs.settings import TimeoutSettings
@@ -35,6 +39,7 @@ from deployments.messages import (
 logger = logging.getLogger("ray.serve")
 
 _BY_VALUE_LIMIT_BYTES = 3 * 1024 * 1024
+_BUSY_S = 10.0
 _ATTEMPTS = 2  # a call whose replica dies before its first output goes to another one, once
 
 
@@ -44,10 +49,23 @@ class _Stage:
     def __init__(self, stage: str, handle: DeploymentHandle[Any]) -> None:
         self._stage = stage
         self._handle = handle
+        self._answered_at: float | None = None
 
     async def ping(self, timeout_s: float) -> None:
-        """Return when a replica answers. Raises `SpeechError`."""
-        await self._call("ping", timeout_s=timeout_s)
+        """Return when a replica answers. Raises `SpeechError`.
+
+        A ping queues behind the work of a busy stage, so a stage that gave a result in the last
+        seconds counts as answering; one whose replica was lost does not.
+        """
+        try:
+            await self._call("ping", timeout_s=timeout_s)
+        except (StageOverloaded, StageTimeout):
+            if not self._answered_within(_BUSY_S):
+                raise
+
+    def _answered_within(self, seconds: float) -> bool:
+        last = self._answered_at
+        return last is not None and time.perf_counter() - last < seconds
 
     async def _call(
         self, method: str, *args: object, timeout_s: float, by_reference: bool = False
@@ -56,12 +74,16 @@ class _Stage:
         for attempt in range(1, _ATTEMPTS + 1):
             response = handle.remote(*args)
             try:
-                return await asyncio.wait_for(_awaited(response), timeout_s)
+                result = await asyncio.wait_for(_awaited(response), timeout_s)
             except RayActorError:
+                self._answered_at = None
                 if attempt == _ATTEMPTS:
                     raise StageUnavailable(self._stage) from None
-            except (RayError, TimeoutError, DeploymentUnavailableError) as error:
+            except (RayError, RayServeException, TimeoutError) as error:
                 raise self._named(error) from None
+            else:
+                self._answered_at = time.perf_counter()
+                return result
             finally:
                 response.cancel()
         raise AssertionError  # pragma: no cover - the loop returns or raises
@@ -72,21 +94,24 @@ class _Stage:
         handle = self._handle.options(method_name=method, stream=True, _by_reference=False)
         started = False
         for attempt in range(1, _ATTEMPTS + 1):
-            deadline = time.perf_counter() + total_s
+            left_s = total_s  # of the stage's own time; what the caller takes is not counted
             items = handle.remote(request)
             try:
                 while True:
-                    left_s = deadline - time.perf_counter()
+                    asked_at = time.perf_counter()
                     wait_s = left_s if started else min(first_s, left_s)
                     item = await asyncio.wait_for(_next(items), max(wait_s, 0.001))
+                    self._answered_at = time.perf_counter()
+                    left_s -= self._answered_at - asked_at
                     if item is _END:
                         return
                     started = True
                     yield item
             except RayActorError:
+                self._answered_at = None
                 if started or attempt == _ATTEMPTS:
                     raise StageUnavailable(self._stage) from None
-            except (RayError, TimeoutError, DeploymentUnavailableError) as error:
+            except (RayError, RayServeException, TimeoutError) as error:
                 raise self._named(error) from None
             finally:
                 items.cancel()
@@ -152,6 +177,7 @@ class TtsHandle(_Stage):
     def __init__(self, handle: DeploymentHandle[Any], timeouts: TimeoutSettings) -> None:
         super().__init__("tts", handle)
         self._first_s, self._total_s = timeouts.tts_first_audio_s, timeouts.tts_s
+        self._voices_s = timeouts.health_s
 
     def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Pcm, None]:
         """The audio as it is made."""
@@ -159,4 +185,4 @@ class TtsHandle(_Stage):
 
     async def voices(self) -> VoiceCatalog:
         """The voices that a request may name."""
-        return cast("VoiceCatalog", await self._call("voices", timeout_s=self._first_s))
+        return cast("VoiceCatalog", await self._call("voices", timeout_s=self._voices_s))

@@ -68,7 +68,11 @@ class Problem:
 
     def response(self, request_id: str) -> JSONResponse:
         """The envelope as an HTTP answer."""
-        headers = {"Retry-After": str(_RETRY_AFTER_S)} if self.retryable else None
+        headers: dict[str, str] = {}
+        if self.retryable:
+            headers["Retry-After"] = str(_RETRY_AFTER_S)
+        if self.code == errors.BodyTooLarge.code:
+            headers["Connection"] = "close"  # the rest of the body is not wanted
         return JSONResponse(self.body(request_id), self.status, headers)
 
 

@@ -8,11 +8,9 @@ import numpy as np
 from deployments.audio import Pcm
 from deployments.errors import InvalidParameter
 from serve_app.media.encode import AudioEncoder, EncodedAudio, encode_whole
-from serve_app.media.formats import normalize_format
+from serve_app.media.formats import normalize_format, output_rate
 from serve_app.protocol.gemmavoice import AudioOut, SynthesisFields
 from serve_app.services import Services
-
-_NEUTRAL = {"top_p": (None, 0.7, 0.8, 1.0), "temperature": (None, 0.7, 0.8, 1.0)}
 
 
 class SpeechOutput:
@@ -23,9 +21,13 @@ class SpeechOutput:
         self._format = normalize_format(fields.format or audio.default_format)
         self.format = (fields.format or audio.default_format).lower()
         self.reference_id = fields.reference_id
-        self._rate = fields.sample_rate or audio.default_sample_rate
+        self._rate = fields.sample_rate
+        if self._rate is None and audio.default_sample_rate is not None:
+            # The operator's choice bends to what the format can hold; a client's is refused.
+            self._rate = output_rate(self._format, audio.default_sample_rate, None)
         self._gain = 10 ** (fields.volume / 20)
-        _refuse_what_no_voice_can(fields)
+        if fields.references:
+            raise InvalidParameter("references", "no voice that is served here can be cloned")
 
     @property
     def media_type(self) -> str:
@@ -65,11 +67,3 @@ class SpeechOutput:
             return samples
         scaled = np.frombuffer(samples, "<i2").astype(np.float32) * self._gain
         return np.clip(scaled, -32_768, 32_767).astype("<i2").tobytes()
-
-
-def _refuse_what_no_voice_can(fields: SynthesisFields) -> None:
-    if fields.references:
-        raise InvalidParameter("references", "no voice that is served here can be cloned")
-    for name, neutral in _NEUTRAL.items():
-        if getattr(fields, name) not in neutral:
-            raise InvalidParameter(name, "the voices that are served here are not sampled")

@@ -16,13 +16,13 @@ class PushResponse(Response):
 
     A producer may hold a `TaskGroup` open around its pushes (a generator may not: PEP 789). The
     headers leave with the first piece, so an error before it still gets its own status; a later one
-    is pushed as `on_error` says. A client that goes away cancels the producer.
+    is pushed as `on_error` says, or (None) breaks the body off, so that it cannot pass for whole. A client that goes away cancels the producer.
     """
 
     def __init__(
         self,
         produce: Callable[[Push], Coroutine[None, None, None]],
-        on_error: Callable[[Problem], bytes],
+        on_error: Callable[[Problem], bytes | None],
         media_type: str,
         headers: dict[str, str] | None = None,
     ) -> None:
@@ -40,8 +40,9 @@ class PushResponse(Response):
             if not body.started:
                 raise
             piece = self._on_error(problem_of(error))
-            if piece:
-                await body.push(piece)
+            if piece is None:
+                raise
+            await body.push(piece)
         await body.finish()
 
 

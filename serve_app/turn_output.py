@@ -22,6 +22,9 @@ from serve_app.speech_output import SpeechOutput
 from serve_app.sse import ndjson
 from serve_app.streaming import Push
 
+_NOTHING_TO_SAY = WarningOut(
+    code="nothing_to_say", message="The reply holds nothing that can be spoken."
+)
 _NO_SPEECH = WarningOut(code="no_speech", message="Nobody spoke in the audio.")
 
 
@@ -51,6 +54,8 @@ class WholeTurn:
                 self.warning = WarningOut(code=code, message=message)
             case TurnFinished(timings=timings):
                 self.timings = timings
+                if timings.first_audio_s is None and self.warning is None:
+                    self.warning = _NOTHING_TO_SAY
             case ReplyDelta():
                 pass
 
@@ -84,6 +89,7 @@ class StreamedTurn:
 
     def __init__(self, output: SpeechOutput, voice_rate: int | None, push: Push) -> None:
         self._output, self._push = output, push
+        self._warned = False
         self._encoder = None if voice_rate is None else output.encoder(voice_rate)
 
     async def begin(self) -> None:
@@ -105,7 +111,7 @@ class StreamedTurn:
                 heard = TranscriptionOut.of(transcript).model_dump(exclude_none=True)
                 await self._line("transcript", heard)
                 if not transcript.text:
-                    await self._line("warning", _NO_SPEECH.model_dump())
+                    await self._warn(_NO_SPEECH)
             case ReplyDelta(text=text):
                 await self._line("assistant_text_delta", {"text": text})
             case ReplyWritten():
@@ -115,14 +121,20 @@ class StreamedTurn:
                 self._encoder = self._encoder or self._output.encoder(audio.sample_rate)
                 await self._audio(await self._output.encode(self._encoder, audio))
             case VoiceFailed(code=code, message=message):
-                await self._line("warning", {"code": code, "message": message})
+                await self._warn(WarningOut(code=code, message=message))
             case TurnFinished(timings=timings):
                 await self._finish(self._encoder, timings)
 
     async def _finish(self, encoder: AudioEncoder | None, timings: TurnTimings) -> None:
         if encoder is not None and timings.first_audio_s is not None:
             await self._audio(encoder.flush())
+        if timings.first_audio_s is None and not self._warned:
+            await self._warn(_NOTHING_TO_SAY)
         await self._line("done", {"timings": timings_out(timings).model_dump(exclude_none=True)})
+
+    async def _warn(self, warning: WarningOut) -> None:
+        self._warned = True
+        await self._line("warning", warning.model_dump())
 
     async def _audio(self, data: bytes) -> None:
         if data:

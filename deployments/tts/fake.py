@@ -9,7 +9,7 @@ from configs.settings import FakeTtsSettings
 from deployments.audio import Pcm
 from deployments.errors import VoiceNotFound
 from deployments.messages import SpeechRequest, VoiceCatalog, VoiceInfo
-from deployments.tts.sentences import split_sentences
+from deployments.sentences import split_sentences
 
 _VOICES = {"tone": 220.0, "high": 440.0}
 _SECONDS_PER_CHAR = 0.06  # about the pace of a Piper voice

@@ -5,9 +5,11 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 from piper import PiperVoice, SynthesisConfig
 from piper.config import PiperConfig
 
@@ -15,13 +17,44 @@ from configs.settings import PiperSettings
 from deployments.audio import Pcm
 from deployments.errors import InvalidSetting, VoiceNotFound, WeightsNotFound
 from deployments.messages import SpeechRequest, VoiceCatalog, VoiceInfo
-from deployments.tts.sentences import split_sentences
+from deployments.sentences import split_sentences
 from deployments.weights import resolve_weights
 
 _MAX_SENTENCE_CHARS = 240
 _PIECE_S = 1.0
+_STOP_POLL_S = 0.02
 _SILENCE_LEVEL = 0.01  # of full scale; voices breathe below it
 _KEPT_SILENCE_S = 0.02
+
+
+class _Stoppable:
+    """A session whose runs end soon after `stop` is set, in the middle of a sentence too."""
+
+    def __init__(self, session: Any, stop: threading.Event) -> None:
+        self._session, self._stop = session, stop
+
+    def run(self, outputs: list[str] | None, inputs: dict[str, Any]) -> list[Any]:
+        """Run the model once.
+
+        Raises:
+            Fail: it was stopped.
+        """
+        options = onnxruntime.RunOptions()
+        done = threading.Event()
+        watcher = threading.Thread(
+            target=self._watch, args=(options, done), name="tts-stop", daemon=True
+        )
+        watcher.start()
+        try:
+            return self._session.run(outputs, inputs, options)
+        finally:
+            done.set()
+
+    def _watch(self, options: Any, done: threading.Event) -> None:
+        while not done.is_set():
+            if self._stop.wait(_STOP_POLL_S):
+                options.terminate = True
+                return
 
 
 class PiperEngine:
@@ -68,17 +101,26 @@ class PiperEngine:
         self, voice: PiperVoice, text: str, config: SynthesisConfig, stop: threading.Event
     ) -> Iterator[Pcm]:
         trim = True
+        speaker = PiperVoice(cast("Any", _Stoppable(voice.session, stop)), voice.config)
         for sentence in split_sentences(text, _MAX_SENTENCE_CHARS):
             with self._phonemizing:
                 phrases = voice.phonemize(sentence.replace("\0", " "))
             for phonemes in filter(None, phrases):
                 if stop.is_set():
                     return
-                audio = _samples(voice, voice.phonemes_to_ids(phonemes), config)
+                try:
+                    audio = _samples(speaker, voice.phonemes_to_ids(phonemes), config)
+                except Fail:
+                    if stop.is_set():
+                        return
+                    raise
                 if trim:
                     audio = _without_leading_silence(audio, voice.config.sample_rate)
                 trim = False
-                yield from _pieces(audio, voice.config.sample_rate)
+                for piece in _pieces(audio, voice.config.sample_rate):
+                    if stop.is_set():
+                        return
+                    yield piece
 
 
 def _load_voice(key: str, reference: str, threads: int) -> PiperVoice:

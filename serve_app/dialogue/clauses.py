@@ -1,6 +1,6 @@
 """Tokens in, speakable clauses out."""
 
-from deployments.tts.sentences import sentence_end, soft_break
+from deployments.sentences import sentence_end, soft_break
 
 _FIRST_CLAUSE_CHARS = 16
 _LONGEST_FIRST_CLAUSE_CHARS = 80

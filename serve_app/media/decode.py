@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from tempfile import SpooledTemporaryFile
 
 from configs.settings import AudioSettings
@@ -14,6 +14,7 @@ from deployments.errors import (
     InvalidAudio,
     InvalidRequest,
     StageFailed,
+    StageOverloaded,
     StageTimeout,
     UnsupportedFormat,
 )
@@ -49,6 +50,7 @@ class AudioDecoder:
         Raises:
             InvalidRequest: the upload is too large, too long, or not audio that is served.
             StageFailed: the decoder process cannot run.
+            StageOverloaded: other uploads took all the time that this one could wait.
             StageTimeout: the decoder process does not answer.
         """
         limit = self._settings.max_upload_bytes
@@ -60,7 +62,7 @@ class AudioDecoder:
             timeout_s=self._settings.decode_timeout_s,
             memory_bytes=self._settings.decode_memory_bytes,
         )
-        async with self._slots:
+        async with self._slot():
             with _memory_file("upload") as copy, _memory_file("samples") as sink:
                 source = _descriptor(upload)
                 if source is None:
@@ -77,6 +79,17 @@ class AudioDecoder:
     def close(self) -> None:
         """End the decoder process."""
         self._process.close()
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncGenerator[None, None]:
+        try:
+            await asyncio.wait_for(self._slots.acquire(), self._settings.decode_timeout_s)
+        except TimeoutError:
+            raise StageOverloaded("audio") from None
+        try:
+            yield
+        finally:
+            self._slots.release()
 
     async def _run(self, job: DecodeJob, source: int, sink: int) -> Outcome:
         for _ in range(_ATTEMPTS):

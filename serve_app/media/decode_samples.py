@@ -29,6 +29,9 @@ _GROUP_SAMPLES = 500_000
 _BYTES_PER_SAMPLE = 2
 # A header may lie or round: it refuses a file alone only when it claims twice the limit.
 _HEADER_TOLERANCE = 2.0
+# Samples of all channels in a second, on average over the longest upload: 48 kHz stereo. Denser
+# audio has to be shorter, so that decoding it takes no more time.
+_DENSEST_HZ = 96_000
 # The other demuxers guess the length from bit rates or from sizes that streams leave open.
 _DEMUXERS_THAT_KNOW_THE_DURATION = ("flac", "ogg", "mov", "matroska")
 _CODECS = ("aac", "alac", "flac", "mp3", "mp3float", "opus", "vorbis")
@@ -105,7 +108,7 @@ def _decode(source: int, sink: int, job: DecodeJob) -> None:
     with _open(source, job.demuxer) as container:
         stream = _audio_stream(container, job)
         resampler = AudioResampler(format="s16", layout="mono", rate=DECODED_SAMPLE_RATE)
-        for frame in chain(_groups(_frames(container, stream)), (None,)):
+        for frame in chain(_groups(_frames(container, stream, job)), (None,)):
             for resampled in resampler.resample(frame):
                 written += resampled.samples
                 if written > job.max_samples:
@@ -164,10 +167,15 @@ def _check_shape(rate: int, channels: int) -> None:
         raise Refused(Outcome.CHANNELS)
 
 
-def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+def _frames(container: InputContainer, stream: AudioStream, job: DecodeJob) -> Iterator[AudioFrame]:
+    left = job.max_duration_s * _DENSEST_HZ
     try:
         for frame in container.decode(stream):
-            _check_shape(frame.sample_rate, len(frame.layout.channels))
+            channels = len(frame.layout.channels)
+            _check_shape(frame.sample_rate, channels)
+            left -= frame.samples * channels
+            if left < 0:
+                raise Refused(Outcome.TOO_LONG)
             yield frame
     except InvalidDataError:
         return

@@ -1,12 +1,14 @@
 """GemmaVoice-SpeechAPI's wire models; every field is honoured or refused."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from deployments.messages import Segment, Transcript
 
 Stop = Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(max_length=16)]
+
+_NO_EFFECT = "Accepted, without effect: the voices that are served here have no such choice."
 
 
 class _Body(BaseModel):
@@ -59,12 +61,12 @@ class SynthesisFields(_Body):
     )
     speed: float = Field(1.0, ge=0.25, le=4.0)
     volume: float = Field(0.0, ge=-20.0, le=20.0, description="Gain in decibels.")
-    normalize: bool | None = Field(None, description="Accepted where the voice has no such choice.")
-    chunk_length: int | None = Field(None, ge=100, le=300, description="Voices cut at sentences.")
-    latency: Literal["normal", "balanced", "low"] | None = None
+    normalize: bool | None = Field(None, description=_NO_EFFECT)
+    chunk_length: int | None = Field(None, ge=100, le=300, description=_NO_EFFECT)
+    latency: Literal["normal", "balanced", "low"] | None = Field(None, description=_NO_EFFECT)
     references: list[str] | None = Field(None, max_length=8)
-    top_p: float | None = Field(None, ge=0, le=1)
-    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1, description=_NO_EFFECT)
+    temperature: float | None = Field(None, ge=0, le=2, description=_NO_EFFECT)
 
 
 class SynthesisBody(SynthesisFields):
@@ -176,10 +178,3 @@ class DialogueOut(_Body):
     finish_reason: str | None = None
     timings: TimingsOut
     warning: WarningOut | None = None
-
-
-class Event(_Body):
-    """One line of a streamed dialogue."""
-
-    event: str
-    data: dict[str, Any] = {}

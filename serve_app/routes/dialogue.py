@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.errors import InvalidParameter, SpeechError, TextTooLong, VoiceNotFound
 from deployments.messages import TranscriptionRequest
-from serve_app.auth import ApiKey
 from serve_app.dialogue.events import Emit, TurnEvent, TurnFinished, TurnTimings, VoiceFailed
 from serve_app.dialogue.turn import Turn, TurnRequest
 from serve_app.protocol.gemmavoice import DialogueGeneration, DialogueOut, SynthesisFields
@@ -24,7 +23,7 @@ from serve_app.sse import ndjson
 from serve_app.streaming import Push, PushResponse
 from serve_app.turn_output import StreamedTurn, WholeTurn
 
-router = APIRouter(dependencies=[ApiKey], tags=["dialogue"])
+router = APIRouter(tags=["dialogue"])
 
 Config = TypeVar("Config", bound=BaseModel)
 JsonField = Annotated[str | None, Form(max_length=65_536, description="A JSON object.")]
@@ -54,7 +53,7 @@ async def dialogue(  # noqa: PLR0913 - one argument a form field
     turn_request = TurnRequest(
         utterance=TranscriptionRequest(audio, language=language_code(language)),
         instructions=instructions,
-        prompt_template=services.settings.prompts.utterance,
+        prompt_template=services.settings.prompts.spoken_template,
         sampling=sampling_of(generation, services.settings.spoken_sampling),
         voice=None if synthesis.reference_id == "default" else synthesis.reference_id,
         speed=synthesis.speed,

@@ -8,7 +8,6 @@ from pydantic import BaseModel
 
 from deployments.errors import TextTooLong
 from deployments.messages import ChatMessage, GenerationEnd, GenerationRequest, TextDelta
-from serve_app.auth import ApiKey
 from serve_app.protocol.gemmavoice import GenerationBody
 from serve_app.request_id import request_id_of
 from serve_app.sampling import sampling_of
@@ -16,7 +15,7 @@ from serve_app.services import Services, ServicesDep
 from serve_app.sse import sse
 from serve_app.streaming import Push, PushResponse
 
-router = APIRouter(dependencies=[ApiKey], tags=["text"])
+router = APIRouter(tags=["text"])
 
 
 class GenerationOut(BaseModel):
@@ -63,8 +62,10 @@ def _request(body: GenerationBody, services: Services) -> GenerationRequest:
         if len(text) > settings.limits.max_prompt_chars:
             raise TextTooLong(name, len(text), settings.limits.max_prompt_chars)
     messages = [ChatMessage("system", system)] if system else []
+    # Replaced, not formatted: a prompt may hold braces.
+    user = settings.prompts.written_template.replace("{prompt}", body.prompt)
     return GenerationRequest(
-        (*messages, ChatMessage("user", body.prompt)), sampling_of(body, settings.written_sampling)
+        (*messages, ChatMessage("user", user)), sampling_of(body, settings.written_sampling)
     )
 
 

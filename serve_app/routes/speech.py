@@ -8,9 +8,9 @@ from fastapi import APIRouter, Form, Header, Request, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from deployments.audio import Pcm
-from deployments.errors import TextTooLong
+from deployments.errors import InvalidParameter, TextTooLong
 from deployments.messages import SpeechRequest, Transcript, TranscriptionRequest
-from serve_app.auth import ApiKey
+from deployments.sentences import is_speakable
 from serve_app.protocol.gemmavoice import AudioOut, SynthesisBody, TranscriptionOut
 from serve_app.request_id import request_id_of
 from serve_app.services import Services, ServicesDep
@@ -19,7 +19,7 @@ from serve_app.sse import sse
 from serve_app.streaming import Push, PushResponse
 from serve_app.subtitles import to_srt, to_vtt
 
-router = APIRouter(dependencies=[ApiKey], tags=["speech"])
+router = APIRouter(tags=["speech"])
 
 LanguageField = Annotated[str | None, Form(max_length=16, description="ISO 639-1; none: detected.")]
 PromptField = Annotated[str | None, Form(max_length=4096, description="Names and terms to expect.")]
@@ -77,6 +77,8 @@ async def text_to_speech(
     """Speak a text: JSON with base64, or the audio itself (`Accept: audio/*`), whole or streamed."""
     if len(body.text) > services.settings.limits.max_text_chars:
         raise TextTooLong("text", len(body.text), services.settings.limits.max_text_chars)
+    if not is_speakable(body.text):
+        raise InvalidParameter("text", "it holds nothing that can be spoken")
     output = SpeechOutput(body, services)
     voice = await services.voice(body.reference_id)
     speech = SpeechRequest(body.text, voice.name, body.speed)
@@ -130,7 +132,7 @@ def _streamed(
     request_id = request_id_of(request.scope)
     return PushResponse(
         produce,
-        lambda problem: b"" if binary else sse("error", problem.body(request_id)),
+        lambda problem: None if binary else sse("error", problem.body(request_id)),
         encoder.media_type if binary else "text/event-stream",
         _audio_headers(output, encoder.sample_rate),
     )

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from deployments.tts.sentences import sentence_end, soft_break, split_sentences
+from deployments.sentences import sentence_end, soft_break, split_sentences
 
 SENTENCES = {
     "one": ("Hello there.", ["Hello there."]),

@@ -13,6 +13,7 @@ from ray.serve.schema import ServeDeploySchema
 from configs.environment import VARIABLES
 from configs.problems import SettingsError
 from configs.settings import AppSettings, load_settings
+from scripts.write_configuration_doc import TARGET, write
 from serve_app.app import build_app
 
 ROOT = Path(__file__).parents[2]
@@ -200,3 +201,29 @@ def test_the_document_tells_of_every_variable(document: str, name: str) -> None:
 @pytest.mark.parametrize("key", sorted(set(dotted_keys(AppSettings))))
 def test_the_document_tells_of_every_setting(document: str, key: str) -> None:
     assert f"`{key}`" in document
+
+
+@pytest.mark.parametrize(
+    ("args", "key"),
+    [
+        ({"prompts": {"spoken_template": "hello"}}, "prompts.spoken_template"),
+        ({"prompts": {"written_template": "hello"}}, "prompts.written_template"),
+        ({"access": {"keys_sha256": ["secret"]}}, "access.keys_sha256.0"),
+        ({"access": {"header": "not a header"}}, "access.header"),
+        ({"access": {"enabled": True}}, "API_KEYS (access.keys_sha256)"),
+    ],
+)
+def test_a_setting_that_could_not_work_stops_the_start(args: dict[str, Any], key: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(args, {})
+    assert refusal.value.key == key
+    assert "secret" not in str(refusal.value)
+
+
+def test_spoken_sampling_keeps_its_own_length_when_another_key_is_set() -> None:
+    settings, _ = load_settings({"spoken_sampling": {"temperature": 0.2}}, {})
+    assert settings.spoken_sampling.max_tokens == 200
+
+
+def test_the_configuration_page_is_what_the_settings_say() -> None:
+    assert TARGET.read_text(encoding="utf-8") == write()

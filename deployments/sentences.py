@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterator
 
 _ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st jr sr vs etc inc ltd co no fig approx e.g i.e u.s u.k a.m p.m".split()
+    "mr mrs ms dr prof st jr sr vs etc inc ltd co approx e.g i.e u.s u.k a.m p.m".split()
 )
+_BEFORE_NUMBERS = frozenset("no nos fig vol".split())
 _SENTENCE_END = re.compile(r"""[.!?…]+["'”’)\]]*(?=\s|$)|[。！？।؟۔]+|\n+""")
 _SOFT_BREAK = re.compile(r"[,;:—–](?=\s)|[、，；：]")
-_SPEAKABLE = re.compile(r"\w")
+_SPEAKABLE = re.compile(r"[^\W_]")
 
 
 def split_sentences(text: str, max_chars: int) -> Iterator[str]:
@@ -23,6 +24,11 @@ def split_sentences(text: str, max_chars: int) -> Iterator[str]:
             sentence = sentence[cut:]
         yield from _speakable(sentence)
         rest = rest[end or len(rest) :].lstrip()
+
+
+def is_speakable(text: str) -> bool:
+    """Whether a text holds a letter or a digit."""
+    return _SPEAKABLE.search(text) is not None
 
 
 def sentence_end(text: str, *, final: bool) -> int | None:
@@ -62,6 +68,7 @@ def _is_abbreviation(text: str, match: re.Match[str]) -> bool:
     word = before[-1].lower().lstrip("\"'“(") if before else ""
     return (
         word in _ABBREVIATIONS
+        or (word in _BEFORE_NUMBERS and text[match.end() :].lstrip()[:1].isdigit())
         or (len(word) == 1 and word.isalpha() and word != "i")
         or (
             word.isdigit() and len(before) == 1  # "1." at the start numbers a list

@@ -1,0 +1,91 @@
+"""What the proxy's middleware does to requests, and to what Serve answers by itself."""
+
+from typing import Any
+
+import pytest
+
+from serve_app.edge import EdgeMiddleware
+
+
+async def call(app: Any, headers: list[tuple[bytes, bytes]] | None = None) -> tuple[Any, bytes]:
+    """The start of the answer and its body."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers or []}
+    await EdgeMiddleware(app)(scope, receive, send)
+    return sent[0], b"".join(message.get("body", b"") for message in sent[1:])
+
+
+def answering(status: int, content_type: bytes, body: bytes) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        app.headers = scope["headers"]  # type: ignore[attr-defined]
+        headers = [
+            (b"content-type", content_type),
+            (b"x-request-id", b"serve's"),
+            (b"x-request-id", b"twice"),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    return app
+
+
+async def silent(scope: Any, receive: Any, send: Any) -> None:
+    """As Serve does when the ingress dies before it has answered."""
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        silent,
+        answering(500, b"text/plain", b"Traceback: secret"),
+        answering(404, b"text/plain", b"/-/routes"),
+    ],
+)
+async def test_what_serve_says_by_itself_becomes_the_envelope(app: Any) -> None:
+    start, body = await call(app, [(b"x-request-id", b"mine")])
+    assert start["status"] == 503
+    assert dict(start["headers"])[b"x-request-id"] == b"mine"
+    assert b'"code":"stage_unavailable"' in body
+    assert b'"request_id":"mine"' in body
+    assert b"secret" not in body
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type"),
+    [(200, b"text/plain"), (400, b"application/json"), (503, b"application/json")],
+)
+async def test_the_applications_answers_pass_with_one_request_id(
+    status: int, content_type: bytes
+) -> None:
+    start, body = await call(
+        answering(status, content_type, b"as it is"), [(b"X-Request-ID", b"mine")]
+    )
+    assert (start["status"], body) == (status, b"as it is")
+    assert [value for name, value in start["headers"] if name.lower() == b"x-request-id"] == [
+        b"mine"
+    ]
+
+
+async def test_headers_that_steer_serve_and_malformed_ids_do_not_pass() -> None:
+    app = answering(200, b"text/plain", b"")
+    await call(
+        app,
+        [
+            (b"X-Request-Disconnect-Disabled", b"?1"),
+            (b"x-request-timeout-seconds", b"-1"),
+            (b"x-session-id", b"a"),
+            (b"serve_multiplexed_model_id", b"b"),
+            (b"x-request-id", b"tab\there"),
+            (b"accept", b"*/*"),
+        ],
+    )
+    names = [name for name, _ in app.headers]
+    assert names == [b"accept", b"x-request-id"]
+    assert app.headers[1][1].isalnum()

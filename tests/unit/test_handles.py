@@ -1,0 +1,178 @@
+"""Ray's failures in our words."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import pytest
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+
+from configs.settings import TimeoutSettings
+from deployments.audio import Pcm
+from deployments.errors import (
+    SpeechError,
+    StageFailed,
+    StageOverloaded,
+    StageTimeout,
+    StageUnavailable,
+    VoiceNotFound,
+)
+from deployments.messages import GenerationRequest, SpeechRequest, TextDelta, TranscriptionRequest
+from serve_app.handles import LlmHandle, SttHandle, TtsHandle
+
+UTTERANCE = TranscriptionRequest(Pcm(b"\0\0" * 160, 16_000))
+TIMEOUTS = TimeoutSettings(stt_s=0.2, llm_first_token_s=0.2, llm_s=0.4, health_s=0.1)
+
+
+class Call:
+    """One remote call: awaited, or iterated."""
+
+    def __init__(self, behave: Callable[[], Any]) -> None:
+        self._behave = behave
+        self.cancelled = False
+
+    def __await__(self) -> Any:
+        return self._behave().__await__()
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> Any:
+        if not hasattr(self, "_items"):
+            self._items = self._behave()
+        return await anext(self._items)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Handle:
+    """A deployment handle whose calls behave one after the other as told."""
+
+    def __init__(self, *behaviours: Callable[[], Any]) -> None:
+        self._behaviours = list(behaviours)
+        self.calls: list[Call] = []
+        self.options_seen: list[dict[str, Any]] = []
+
+    def options(self, **options: Any) -> "Handle":
+        self.options_seen.append(options)
+        return self
+
+    def remote(self, *_: Any) -> Call:
+        self.calls.append(Call(self._behaviours.pop(0)))
+        return self.calls[-1]
+
+
+def failing(error: BaseException) -> Callable[[], Any]:
+    async def behave() -> Any:
+        raise error
+
+    return behave
+
+
+def answering(value: Any) -> Callable[[], Any]:
+    async def behave() -> Any:
+        return value
+
+    return behave
+
+
+async def never() -> Any:
+    await asyncio.Event().wait()
+
+
+def streaming(*items: Any, then: BaseException | None = None) -> Callable[[], Any]:
+    async def behave() -> AsyncGenerator[Any, None]:
+        for item in items:
+            yield item
+        if then is not None:
+            raise then
+
+    return behave
+
+
+def remote(cause: Exception) -> RayTaskError:
+    """An error as Ray brings it from another process."""
+    return RayTaskError("transcribe", "remote traceback", cause).as_instanceof_cause()
+
+
+@pytest.mark.parametrize(
+    ("behaviours", "expected"),
+    [
+        ([failing(remote(VoiceNotFound("x")))], VoiceNotFound),
+        ([failing(remote(KeyError("secret")))], StageFailed),
+        ([failing(BackPressureError(1, 1))], StageOverloaded),
+        ([failing(DeploymentUnavailableError("stt"))], StageUnavailable),
+        ([failing(RayActorError())] * 2, StageUnavailable),
+        ([never], StageTimeout),
+    ],
+)
+async def test_a_failure_is_named_and_the_call_is_cancelled(
+    behaviours: list[Any], expected: type[SpeechError]
+) -> None:
+    handle = Handle(*behaviours)
+    with pytest.raises(SpeechError) as failure:
+        await SttHandle(handle, TIMEOUTS).transcribe(UTTERANCE)  # type: ignore[arg-type]
+    assert type(failure.value) is expected
+    assert "secret" not in failure.value.message
+    assert all(call.cancelled for call in handle.calls)
+
+
+async def test_a_replica_that_dies_before_it_answers_costs_one_retry() -> None:
+    handle = Handle(failing(RayActorError()), answering("heard"))
+    assert await SttHandle(handle, TIMEOUTS).transcribe(UTTERANCE) == "heard"  # type: ignore[arg-type]
+
+
+async def test_a_stream_is_tried_again_only_before_its_first_item() -> None:
+    handle = Handle(streaming(then=RayActorError()), streaming("a", then=RayActorError()))
+    items: list[Any] = []
+    with pytest.raises(StageUnavailable):
+        async for item in LlmHandle(handle, TIMEOUTS).generate(GenerationRequest(())):  # type: ignore[arg-type]
+            items.append(item)  # noqa: PERF401 - it ends with an error
+    assert items == ["a"]
+    assert len(handle.calls) == 2
+
+
+async def test_a_full_queue_of_the_voice_is_a_typed_error_of_its_stream() -> None:
+    handle = Handle(streaming(then=BackPressureError(1, 1)))
+    with pytest.raises(StageOverloaded):
+        await anext(TtsHandle(handle, TIMEOUTS).synthesize(SpeechRequest("Hello.")))  # type: ignore[arg-type]
+
+
+async def test_closing_a_stream_cancels_the_remote_one() -> None:
+    handle = Handle(streaming(TextDelta("a", 1), TextDelta("b", 1)))
+    stream = LlmHandle(handle, TIMEOUTS).generate(GenerationRequest(()))  # type: ignore[arg-type]
+    await anext(stream)
+    await stream.aclose()
+    assert handle.calls[0].cancelled
+
+
+async def test_a_slow_reader_is_not_charged_to_the_stage() -> None:
+    handle = Handle(streaming(*"abcdef"))
+    stream = LlmHandle(handle, TIMEOUTS).generate(GenerationRequest(()))  # type: ignore[arg-type]
+    items: list[Any] = []
+    async for item in stream:
+        items.append(item)
+        await asyncio.sleep(0.1)  # in all longer than llm_s
+    assert items == list("abcdef")
+
+
+async def test_long_audio_goes_by_reference() -> None:
+    handle = Handle(answering(None), answering(None))
+    stt = SttHandle(handle, TIMEOUTS)  # type: ignore[arg-type]
+    await stt.transcribe(UTTERANCE)
+    await stt.transcribe(TranscriptionRequest(Pcm(bytes(4 * 2**20), 16_000)))
+    assert [seen["_by_reference"] for seen in handle.options_seen] == [False, True]
+
+
+async def test_a_busy_stage_is_there_and_a_lost_one_is_not() -> None:
+    handle = Handle(
+        answering("heard"), never, failing(BackPressureError(1, 1)), failing(RayActorError()), never
+    )
+    stt = SttHandle(handle, TIMEOUTS)  # type: ignore[arg-type]
+    await stt.transcribe(UTTERANCE)
+    await stt.ping(0.05)
+    await stt.ping(0.05)
+    with pytest.raises(StageTimeout):
+        await stt.ping(0.05)
