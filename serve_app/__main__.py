@@ -60,7 +60,6 @@ def _start_ray(options: argparse.Namespace) -> bool:
         try:
             ray.init(
                 address="local",
-                _node_ip_address="127.0.0.1",  # Ray's own ports are for this machine only
                 namespace="serve",
                 include_dashboard=options.dashboard,
                 log_to_driver=options.verbose,
