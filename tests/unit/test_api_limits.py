@@ -162,6 +162,11 @@ def test_a_route_needs_a_key(locked: Served, path: str) -> None:
     assert response.json()["error"]["type"] == "authentication_error"
 
 
+def test_a_body_is_not_even_read_without_a_key(locked: Served) -> None:
+    response = locked.client.post("/v1/generate", content=b"{not json")
+    assert problem(response) == (401, "missing_api_key", None)
+
+
 @pytest.mark.parametrize("path", ROUTES)
 def test_a_known_key_opens_a_route(locked: Served, path: str) -> None:
     assert call(locked, path, {"X-API-Key": KEY}).status_code == 200
