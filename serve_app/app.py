@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from ray import serve
-from ray.serve import Application
+from ray.serve import Application, Deployment
 
 from configs.settings import AppSettings, load_settings
 from deployments.llm.server import LlmServer
@@ -13,6 +13,8 @@ from deployments.tts.server import TtsServer
 from serve_app.ingress import DialogueIngress
 
 logger = logging.getLogger("ray.serve")
+
+_STARTS = 3
 
 
 def build_app(args: dict[str, Any]) -> Application:
@@ -29,8 +31,13 @@ def build_app(args: dict[str, Any]) -> Application:
 
 def bind_graph(settings: AppSettings) -> Application:
     """Dialogue -> stt, llm, tts. Scaling stands in the YAML, by these names."""
-    stt = serve.deployment(name="stt")(SttServer).bind(settings.stt)
-    llm = serve.deployment(name="llm")(LlmServer).bind(settings.llm)
-    tts = serve.deployment(name="tts")(TtsServer).bind(settings.tts)
-    dialogue = serve.deployment(name="dialogue")(serve.ingress()(DialogueIngress))
+    stt = _deployed("stt", SttServer).bind(settings.stt)
+    llm = _deployed("llm", LlmServer).bind(settings.llm)
+    tts = _deployed("tts", TtsServer).bind(settings.tts)
+    dialogue = _deployed("dialogue", serve.ingress()(DialogueIngress))
     return dialogue.bind(settings, stt, llm, tts)
+
+
+def _deployed(name: str, server: type[Any]) -> Deployment:
+    # A checkpoint that cannot be loaded is told after a few tries, not after Serve's twenty.
+    return serve.deployment(name=name, max_constructor_retry_count=_STARTS)(server)
