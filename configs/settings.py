@@ -141,8 +141,8 @@ TtsSettings = Annotated[
 # ---- the dialogue ingress ---------------------------------------------------------------------
 
 SPOKEN_PROMPT = (
-    "You are a helpful voice assistant. Your reply is read aloud: answer in one or two short, "
-    "plain sentences, without lists, markdown, emoji or web addresses."
+    "You are a helpful voice assistant. Answer in one or two short, plain sentences that can be "
+    "read aloud. Do not use lists, markdown, emoji or web addresses."
 )
 
 
