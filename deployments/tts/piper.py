@@ -23,8 +23,8 @@ from deployments.weights import resolve_weights
 _MAX_SENTENCE_CHARS = 240
 _PIECE_S = 1.0
 _STOP_POLL_S = 0.02
-_SILENCE_LEVEL = 0.01  # of full scale; voices breathe below it
-_KEPT_SILENCE_S = 0.02
+_SILENCE_LEVEL = 0.005  # of full scale
+_KEPT_SILENCE_S = 0.08  # the burst of a first "p" is quieter than that: 0.02 turned words
 
 
 class _Stoppable:
