@@ -148,14 +148,21 @@ async def test_closing_a_stream_cancels_the_remote_one() -> None:
     assert handle.calls[0].cancelled
 
 
-async def test_a_slow_reader_is_not_charged_to_the_stage() -> None:
-    handle = Handle(streaming(*"abcdef"))
-    stream = LlmHandle(handle, TIMEOUTS).generate(GenerationRequest(()))  # type: ignore[arg-type]
-    items: list[Any] = []
-    async for item in stream:
-        items.append(item)
-        await asyncio.sleep(0.1)  # in all longer than llm_s
-    assert items == list("abcdef")
+async def test_a_slow_reader_is_not_charged_to_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    allowed: list[float] = []
+    wait_for = asyncio.wait_for
+
+    async def recorded(awaitable: Any, timeout: float) -> Any:
+        allowed.append(timeout)
+        return await wait_for(awaitable, timeout)
+
+    monkeypatch.setattr("serve_app.handles.time.perf_counter", lambda: now)
+    monkeypatch.setattr("serve_app.handles.asyncio.wait_for", recorded)
+    handle = Handle(streaming("a", "b", "c"))
+    async for _ in LlmHandle(handle, TIMEOUTS).generate(GenerationRequest(())):  # type: ignore[arg-type]
+        now += 10 * TIMEOUTS.llm_s  # the reader takes its time
+    assert allowed == [TIMEOUTS.llm_first_token_s, *[TIMEOUTS.llm_s] * 3]
 
 
 async def test_long_audio_goes_by_reference() -> None:
