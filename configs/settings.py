@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from configs.environment import Environment, read_environment
 from configs.problems import SettingsError, first_problem
@@ -210,14 +210,40 @@ class TimeoutSettings(_Settings):
     tts_first_audio_s: float = Field(default=20.0, gt=0)
     tts_s: float = Field(default=120.0, gt=0, description="A whole text or clause.")
     health_s: float = Field(default=2.0, gt=0)
+    state_s: float = Field(default=2.0, gt=0, description="Rate limits and sessions.")
 
 
 class LimitSettings(_Settings):
     """Bounds on what a request may hold."""
 
     max_text_chars: int = Field(default=4096, ge=1, description="Text to speak.")
-    max_prompt_chars: int = Field(default=32_768, ge=1)
+    max_prompt_chars: int = Field(
+        default=32_768, ge=1, description="Of one message, and of all messages together."
+    )
     max_json_bytes: int = Field(default=1024 * 1024, ge=1024)
+    max_inline_audio_bytes: int = Field(
+        default=8 * 1024 * 1024,
+        ge=1024,
+        description="Audio inside JSON, before base64. Larger audio is uploaded as a form, "
+        "which is not held in memory.",
+    )
+
+
+class RateSettings(_Settings):
+    """What each caller may use; a caller is a key, or an address where no keys are asked for."""
+
+    enabled: bool = False
+    requests: int | None = Field(default=120, ge=1, description="In a window; none: no limit.")
+    audio_seconds: float | None = Field(
+        default=None, gt=0, description="Heard and spoken, in a window; none: no limit."
+    )
+    concurrent: int | None = Field(
+        default=None, ge=1, description="Requests in progress, streams included; none: no limit."
+    )
+    window_seconds: float = Field(default=60.0, gt=0, le=86_400)
+    burst_multiplier: float = Field(
+        default=1.0, ge=1, le=100, description="A quiet caller may use so many windows at once."
+    )
 
 
 class AccessSettings(_Settings):
@@ -229,6 +255,73 @@ class AccessSettings(_Settings):
         default=(),
         description="SHA-256 of each key, in hexadecimal. API_KEYS takes the keys themselves.",
     )
+    keys_file: str | None = Field(
+        default=None,
+        description="A file of keys, read again when it changes: one key a line, or YAML with a "
+        "name and limits for each key.",
+    )
+    public_lists: bool = Field(
+        default=False,
+        description="/v1/audio/models and /v1/audio/voices need no key: old versions of Open WebUI "
+        "send none there.",
+    )
+    cors_origins: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(
+        default=(),
+        max_length=64,
+        description="Origins whose pages may call the API from a browser; '*' is any.",
+    )
+    rate: RateSettings = RateSettings()
+
+
+class SessionSettings(_Settings):
+    """Bounds on remembered dialogues."""
+
+    idle_s: float = Field(default=3600.0, gt=0, description="Forgotten after so long unused.")
+    max_sessions: int = Field(default=10_000, ge=1, le=1_000_000)
+    max_messages: int = Field(default=200, ge=2, le=10_000, description="Of one session.")
+    max_chars: int = Field(default=100_000, ge=1000, description="Of one session.")
+    max_total_chars: int = Field(default=50_000_000, ge=1000, description="Of all sessions.")
+
+
+class NameSettings(_Settings):
+    """Other people's names for what is served here, so that their clients work unchanged."""
+
+    models: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = Field(
+        default=("gpt-*", "chatgpt-*", "o1*", "o3*", "o4*", "whisper-*", "tts-*"),
+        max_length=64,
+        description="Patterns of model names that mean the model that is served; '*' is any.",
+    )
+    voices: dict[str, str] = Field(
+        default=dict.fromkeys(
+            (
+                "alloy",
+                "ash",
+                "ballad",
+                "cedar",
+                "coral",
+                "echo",
+                "fable",
+                "marin",
+                "nova",
+                "onyx",
+                "sage",
+                "shimmer",
+                "verse",
+            ),
+            "default",
+        ),
+        description="Other names of voices; 'default' is the default voice.",
+    )
+
+
+class LiveKitSettings(_Settings):
+    """Tokens for rooms of a LiveKit server that the operator runs; without `url` there are none."""
+
+    url: str | None = Field(default=None, max_length=512)
+    api_key: str | None = Field(default=None, max_length=256)
+    api_secret: SecretStr | None = None
+    room: str = Field(default="gemmavoice", pattern=r"^[A-Za-z0-9_.-]{1,128}$")
+    token_ttl_s: int = Field(default=3600, ge=60, le=86_400)
 
 
 class AppSettings(_Settings):
@@ -244,6 +337,9 @@ class AppSettings(_Settings):
     timeouts: TimeoutSettings = TimeoutSettings()
     limits: LimitSettings = LimitSettings()
     access: AccessSettings = AccessSettings()
+    sessions: SessionSettings = SessionSettings()
+    names: NameSettings = NameSettings()
+    livekit: LiveKitSettings = LiveKitSettings()
     request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]{1,64}$")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -266,7 +362,7 @@ def load_settings(
         environment.warnings.append(
             "There are API keys, but no route asks for one: set API_KEY_ENABLED (access.enabled)."
         )
-    if settings.access.enabled and not settings.access.keys_sha256:
+    if settings.access.enabled and not (settings.access.keys_sha256 or settings.access.keys_file):
         raise SettingsError("API_KEYS (access.keys_sha256)", "keys are needed, and there are none")
     return settings, environment.warnings
 

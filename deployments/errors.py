@@ -7,6 +7,8 @@ SpeechError
 │   ├── ContextOverflow
 │   ├── UnsupportedLanguage
 │   ├── VoiceNotFound
+│   ├── ModelNotFound
+│   ├── SessionNotFound
 │   ├── UnsupportedFormat
 │   ├── InvalidAudio
 │   ├── AudioTooLong
@@ -14,6 +16,7 @@ SpeechError
 ├── AccessDenied
 │   ├── MissingApiKey
 │   └── InvalidApiKey
+├── RateLimited               the caller's share is used up
 ├── StageFailed               a stage broke while it worked
 ├── StageUnavailable          no replica of a stage answers
 ├── StageOverloaded           a stage has no room
@@ -25,6 +28,8 @@ SpeechError
 Errors cross process borders by pickle, so every constructor takes positional arguments and
 hands all of them to `super().__init__`.
 """
+
+import math
 
 
 class SpeechError(Exception):
@@ -147,6 +152,42 @@ class VoiceNotFound(InvalidRequest):
         return "voice"
 
 
+class ModelNotFound(InvalidRequest):
+    """No model that is served has this name."""
+
+    code = "model_not_found"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    @property
+    def message(self) -> str:
+        return f"The model '{self.model[:64]}' does not exist."
+
+    @property
+    def param(self) -> str | None:
+        return "model"
+
+
+class SessionNotFound(InvalidRequest):
+    """No session has this id."""
+
+    code = "session_not_found"
+
+    def __init__(self, session: str) -> None:
+        super().__init__(session)
+        self.session = session
+
+    @property
+    def message(self) -> str:
+        return f"The session '{self.session[:64]}' does not exist."
+
+    @property
+    def param(self) -> str | None:
+        return "session_id"
+
+
 class UnsupportedFormat(InvalidRequest):
     """The audio container or codec is not one that is served."""
 
@@ -241,8 +282,30 @@ class InvalidApiKey(AccessDenied):
         return "The API key is not valid."
 
 
+_USED_UP = {
+    "audio": "Too many seconds of audio",
+    "concurrent": "Too many requests at the same time",
+}
+
+
+class RateLimited(SpeechError):
+    """The caller has used up its share; `limit` is 'requests', 'audio' or 'concurrent'."""
+
+    code = "rate_limit_exceeded"
+    retryable = True
+
+    def __init__(self, limit: str, retry_after_s: float) -> None:
+        super().__init__(limit, retry_after_s)
+        self.limit, self.retry_after_s = limit, retry_after_s
+
+    @property
+    def message(self) -> str:
+        used_up = _USED_UP.get(self.limit, "Too many requests")
+        return f"{used_up} for this key; try again in {max(1, math.ceil(self.retry_after_s))} s."
+
+
 class _StageError(SpeechError):
-    """A stage of the graph could not do its part; `stage` is 'stt', 'llm', 'tts' or 'audio'."""
+    """A stage of the graph could not do its part; `stage` is 'stt', 'llm', 'tts', 'state' or 'audio'."""
 
     def __init__(self, stage: str) -> None:
         super().__init__(stage)

@@ -36,6 +36,15 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechDetection:
+    """How speech is told from silence; None leaves a choice to the engine."""
+
+    threshold: float | None = None
+    silence_ms: int | None = None
+    padding_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TranscriptionRequest:
     """One utterance (16 kHz mono) and how to hear it; None leaves a choice to the engine's settings."""
 
@@ -45,6 +54,9 @@ class TranscriptionRequest:
     temperature: float | None = None
     task: Literal["transcribe", "translate"] = "transcribe"
     word_timestamps: bool = False
+    languages: tuple[str, ...] = ()  # the likeliest of these, where `language` is None
+    keywords: tuple[str, ...] = ()
+    detection: SpeechDetection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +93,51 @@ class Sampling:
     frequency_penalty: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    logit_bias: tuple[tuple[int, float], ...] = ()  # token id, what is added to its logit
+
+
+@dataclass(frozen=True, slots=True)
+class JsonOutput:
+    """The reply is one JSON value: of this JSON schema (as JSON text), or any object."""
+
+    schema: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSignature:
+    """A function that the model may call; `parameters` is a JSON schema as JSON text."""
+
+    name: str
+    parameters: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutput:
+    """The reply is text without `<tool_call>` at its beginning, or calls of these tools.
+
+    Each call is exactly `<tool_call>{"name": "NAME", "arguments": ARGUMENTS}</tool_call>`, one after
+    the other without anything between. `required` leaves out the text, `parallel` false allows one
+    call at most.
+    """
+
+    tools: tuple[ToolSignature, ...]
+    required: bool = False
+    parallel: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """A conversation to continue."""
+    """A conversation to continue, or (`prompt`) a bare text without any chat template.
 
-    messages: tuple[ChatMessage, ...]
+    `drop_oldest` lets the engine leave out the oldest turns where the context is too small, the
+    system message and the last turn never.
+    """
+
+    messages: tuple[ChatMessage, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
+    prompt: str | None = None
+    output: JsonOutput | ToolOutput | None = None
+    drop_oldest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +155,7 @@ class GenerationEnd:
     finish_reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
+    dropped_messages: int = 0
 
 
 GenerationEvent = TextDelta | GenerationEnd
@@ -113,11 +163,21 @@ GenerationEvent = TextDelta | GenerationEnd
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """A text to speak; `voice` None is the engine's default, `speed` 1.0 its natural pace."""
+    """A text to speak; `voice` None is the engine's default, `speed` 1.0 its natural pace.
+
+    `chunk_chars` bounds what is synthesised at a time; `early` makes the first of it a short one, so
+    that audio starts sooner. `temperature` and `top_p` None are the engine's own; `normalize` false
+    leaves the loudness as the model made it.
+    """
 
     text: str
     voice: str | None = None
     speed: float = 1.0
+    normalize: bool = True
+    chunk_chars: int | None = None
+    early: bool = False
+    temperature: float | None = None
+    top_p: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +195,41 @@ class VoiceCatalog:
 
     default: str
     voices: tuple[VoiceInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """What one caller may use; None is no limit.
+
+    `requests` and `audio_s` (seconds heard and spoken) are counted over `window_s`; a caller that was
+    quiet may use `burst` times as much at once. `concurrent` requests may be in progress.
+    """
+
+    requests: int | None = None
+    audio_s: float | None = None
+    concurrent: int | None = None
+    window_s: float = 60.0
+    burst: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What is left to a caller; `refused` names the limit that was reached, if one was."""
+
+    requests_left: int | None = None
+    requests_reset_s: float = 0.0
+    audio_left_s: float | None = None
+    audio_reset_s: float = 0.0
+    concurrent_left: int | None = None
+    refused: Literal["requests", "audio", "concurrent"] | None = None
+    retry_after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A remembered dialogue, oldest message first; times are Unix seconds."""
+
+    id: str
+    created_at: float
+    updated_at: float
+    messages: tuple[ChatMessage, ...] = ()

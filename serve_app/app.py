@@ -8,6 +8,7 @@ from ray.serve import Application, Deployment
 
 from configs.settings import AppSettings, load_settings
 from deployments.llm.server import LlmServer
+from deployments.state.server import StateServer
 from deployments.stt.server import SttServer
 from deployments.tts.server import TtsServer
 from serve_app.ingress import DialogueIngress
@@ -30,12 +31,13 @@ def build_app(args: dict[str, Any]) -> Application:
 
 
 def bind_graph(settings: AppSettings) -> Application:
-    """Dialogue -> stt, llm, tts. Scaling stands in the YAML, by these names."""
+    """Dialogue -> stt, llm, tts, state. Scaling stands in the YAML, by these names."""
     stt = _deployed("stt", SttServer).bind(settings.stt)
     llm = _deployed("llm", LlmServer).bind(settings.llm)
     tts = _deployed("tts", TtsServer).bind(settings.tts)
+    state = _deployed("state", StateServer).bind(settings.sessions)
     dialogue = _deployed("dialogue", serve.ingress()(DialogueIngress))
-    return dialogue.bind(settings, stt, llm, tts)
+    return dialogue.bind(settings, stt, llm, tts, state)
 
 
 def _deployed(name: str, server: type[Any]) -> Deployment:

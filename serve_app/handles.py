@@ -28,8 +28,13 @@ from deployments.errors import (
     StageUnavailable,
 )
 from deployments.messages import (
+    Allowance,
+    ChatMessage,
     GenerationEvent,
     GenerationRequest,
+    KeyLimits,
+    Segment,
+    Session,
     SpeechRequest,
     Transcript,
     TranscriptionRequest,
@@ -158,6 +163,14 @@ class SttHandle(_Stage):
         )
         return cast("Transcript", transcript)
 
+    def transcribe_stream(
+        self, request: TranscriptionRequest
+    ) -> AsyncGenerator[Segment | Transcript, None]:
+        """Each segment as it is heard, then the whole transcript."""
+        return self._stream(
+            "transcribe_stream", request, first_s=self._timeout_s, total_s=self._timeout_s
+        )
+
 
 class LlmHandle(_Stage):
     """The `llm` deployment as a `LanguageModel`."""
@@ -186,3 +199,46 @@ class TtsHandle(_Stage):
     async def voices(self) -> VoiceCatalog:
         """The voices that a request may name."""
         return cast("VoiceCatalog", await self._call("voices", timeout_s=self._voices_s))
+
+
+class StateHandle(_Stage):
+    """The `state` deployment as a `StateStore`."""
+
+    def __init__(self, handle: DeploymentHandle[Any], timeouts: TimeoutSettings) -> None:
+        super().__init__("state", handle)
+        self._timeout_s = timeouts.state_s
+
+    async def admit(self, caller: str, limits: KeyLimits, lease: str) -> Allowance:
+        """Count one request."""
+        return cast("Allowance", await self._ask("admit", caller, limits, lease))
+
+    async def release(self, caller: str, lease: str) -> None:
+        """A request is over."""
+        await self._ask("release", caller, lease)
+
+    async def renew(self, leases: tuple[tuple[str, str], ...]) -> None:
+        """Requests that are still in progress."""
+        await self._ask("renew", leases)
+
+    async def charge(
+        self, caller: str, limits: KeyLimits, audio_s: float, *, afterwards: bool
+    ) -> Allowance:
+        """Count seconds of audio."""
+        return cast("Allowance", await self._ask("charge", caller, limits, audio_s, afterwards))
+
+    async def read_session(self, owner: str, session_id: str) -> Session | None:
+        """A remembered dialogue."""
+        return cast("Session | None", await self._ask("read_session", owner, session_id))
+
+    async def append_session(
+        self, owner: str, session_id: str, turn: tuple[ChatMessage, ...], drop_oldest: int = 0
+    ) -> None:
+        """Remember a turn."""
+        await self._ask("append_session", owner, session_id, turn, drop_oldest)
+
+    async def delete_session(self, owner: str, session_id: str) -> bool:
+        """Forget a dialogue; whether there was one."""
+        return bool(await self._ask("delete_session", owner, session_id))
+
+    async def _ask(self, method: str, *args: object) -> Any:
+        return await self._call(method, *args, timeout_s=self._timeout_s)

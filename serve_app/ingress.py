@@ -9,8 +9,9 @@ from ray.serve.handle import DeploymentHandle
 from configs.settings import AppSettings
 from deployments.metrics import HttpMetrics, TurnMetrics
 from serve_app.api import build_api
-from serve_app.handles import LlmHandle, SttHandle, TtsHandle
+from serve_app.handles import LlmHandle, StateHandle, SttHandle, TtsHandle
 from serve_app.media.decode import AudioDecoder
+from serve_app.model_catalog import ModelCatalog
 from serve_app.services import Services
 
 Handle = DeploymentHandle[Any]
@@ -19,16 +20,20 @@ Handle = DeploymentHandle[Any]
 class DialogueIngress:
     """Serves the API over the stages of the graph."""
 
-    def __init__(self, settings: AppSettings, stt: Handle, llm: Handle, tts: Handle) -> None:
+    def __init__(
+        self, settings: AppSettings, stt: Handle, llm: Handle, tts: Handle, state: Handle
+    ) -> None:
         logging.getLogger("ray.serve").setLevel(settings.log_level)
         self._services = Services(
             settings=settings,
             stt=SttHandle(stt, settings.timeouts),
             llm=LlmHandle(llm, settings.timeouts),
             tts=TtsHandle(tts, settings.timeouts),
+            state=StateHandle(state, settings.timeouts),
             decoder=AudioDecoder(settings.audio),
             http_metrics=HttpMetrics(),
             turn_metrics=TurnMetrics(),
+            models=ModelCatalog(settings),
         )
 
     async def __serve_build_asgi_app__(self) -> FastAPI:

@@ -5,6 +5,7 @@ Every route answers errors in OpenAI's envelope with the request id inside:
 """
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,11 @@ STATUS: dict[type[errors.SpeechError], int] = {
     errors.SpeechError: 500,
     errors.InvalidRequest: 400,
     errors.VoiceNotFound: 404,
+    errors.ModelNotFound: 404,
+    errors.SessionNotFound: 404,
     errors.BodyTooLarge: 413,
     errors.AccessDenied: 401,
+    errors.RateLimited: 429,
     errors.StageFailed: 500,
     errors.StageUnavailable: 503,
     errors.StageOverloaded: 503,
@@ -45,11 +49,13 @@ class Problem:
     code: str
     message: str
     param: str | None = None
-    retryable: bool = False
+    retry_after_s: int | None = None
 
     @property
     def type(self) -> str:
         """OpenAI's coarse kind of error."""
+        if self.status == 429:
+            return "rate_limit_error"
         if self.status in (401, 403):
             return "authentication_error"
         return "invalid_request_error" if self.status < 500 else "server_error"
@@ -69,8 +75,8 @@ class Problem:
     def response(self, request_id: str) -> JSONResponse:
         """The envelope as an HTTP answer."""
         headers: dict[str, str] = {}
-        if self.retryable:
-            headers["Retry-After"] = str(_RETRY_AFTER_S)
+        if self.retry_after_s is not None:
+            headers["Retry-After"] = str(self.retry_after_s)
         if self.code == errors.BodyTooLarge.code:
             headers["Connection"] = "close"  # the rest of the body is not wanted
         return JSONResponse(self.body(request_id), self.status, headers)
@@ -85,7 +91,8 @@ def problem_of(error: BaseException) -> Problem:
             return Problem(500, error.code, "The service is not configured correctly.")
         case errors.SpeechError():
             status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-            return Problem(status, error.code, error.message, error.param, error.retryable)
+            retry_after_s = _retry_after_s(error)
+            return Problem(status, error.code, error.message, error.param, retry_after_s)
         case RequestValidationError():
             return _validation_problem(error)
         case HTTPException():
@@ -94,6 +101,12 @@ def problem_of(error: BaseException) -> Problem:
         case _:
             logger.error("unforeseen error", exc_info=error)
             return Problem(500, "internal_error", errors.SpeechError().message)
+
+
+def _retry_after_s(error: errors.SpeechError) -> int | None:
+    if isinstance(error, errors.RateLimited):
+        return max(1, math.ceil(error.retry_after_s))
+    return _RETRY_AFTER_S if error.retryable else None
 
 
 def _validation_problem(error: RequestValidationError) -> Problem:

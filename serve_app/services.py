@@ -1,5 +1,6 @@
 """What a route may call."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Annotated, Protocol, cast
 
@@ -7,10 +8,21 @@ from fastapi import Depends, Request
 
 from configs.settings import AppSettings
 from deployments.errors import VoiceNotFound
-from deployments.messages import VoiceCatalog, VoiceInfo
+from deployments.messages import (
+    Allowance,
+    ChatMessage,
+    KeyLimits,
+    Segment,
+    Session,
+    Transcript,
+    TranscriptionRequest,
+    VoiceCatalog,
+    VoiceInfo,
+)
 from deployments.metrics import HttpMetrics, TurnMetrics
 from serve_app.dialogue.ports import LanguageModel, SpeechToText, TextToSpeech
 from serve_app.media.decode import AudioDecoder
+from serve_app.model_catalog import ModelCatalog
 
 
 class Stage(Protocol):
@@ -23,6 +35,12 @@ class Stage(Protocol):
 
 class Stt(Stage, SpeechToText, Protocol):
     """Speech to text."""
+
+    def transcribe_stream(
+        self, request: TranscriptionRequest
+    ) -> AsyncGenerator[Segment | Transcript, None]:
+        """Each segment as it is heard, then the whole transcript. Raises `SpeechError`."""
+        ...
 
 
 class Llm(Stage, LanguageModel, Protocol):
@@ -37,6 +55,42 @@ class Tts(Stage, TextToSpeech, Protocol):
         ...
 
 
+class StateStore(Protocol):
+    """What the replicas of the ingress share. Every method raises `SpeechError`."""
+
+    async def admit(self, caller: str, limits: KeyLimits, lease: str) -> Allowance:
+        """Count one request, or say which limit refuses it; the lease is held until `release`."""
+        ...
+
+    async def release(self, caller: str, lease: str) -> None:
+        """The request of this lease is over."""
+        ...
+
+    async def renew(self, leases: tuple[tuple[str, str], ...]) -> None:
+        """The requests of these (caller, lease) are still in progress."""
+        ...
+
+    async def charge(
+        self, caller: str, limits: KeyLimits, audio_s: float, *, afterwards: bool
+    ) -> Allowance:
+        """Count seconds of audio; `afterwards` never refuses."""
+        ...
+
+    async def read_session(self, owner: str, session_id: str) -> Session | None:
+        """A remembered dialogue; None where there is none."""
+        ...
+
+    async def append_session(
+        self, owner: str, session_id: str, turn: tuple[ChatMessage, ...], drop_oldest: int = 0
+    ) -> None:
+        """Drop so many of the oldest messages, then add a turn."""
+        ...
+
+    async def delete_session(self, owner: str, session_id: str) -> bool:
+        """Forget a dialogue; whether there was one."""
+        ...
+
+
 @dataclass(slots=True)
 class Services:
     """The stages, the decoder and the settings; one of each in an ingress replica."""
@@ -45,9 +99,11 @@ class Services:
     stt: Stt
     llm: Llm
     tts: Tts
+    state: StateStore
     decoder: AudioDecoder
     http_metrics: HttpMetrics
     turn_metrics: TurnMetrics
+    models: ModelCatalog
     catalog: VoiceCatalog | None = None
 
     async def voice(self, name: str | None) -> VoiceInfo:
@@ -60,6 +116,7 @@ class Services:
         if self.catalog is None:
             # Voices belong to the configuration: a change of them restarts the graph.
             self.catalog = await self.tts.voices()
+        name = self.settings.names.voices.get(name or "", name)
         wanted = self.catalog.default if name in (None, "", "default") else name
         for voice in self.catalog.voices:
             if voice.name == wanted:

@@ -46,6 +46,7 @@ class ReplyWritten:
     finish_reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
+    dropped_messages: int = 0
 
 
 @dataclass(frozen=True, slots=True)

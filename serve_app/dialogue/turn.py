@@ -37,16 +37,19 @@ from serve_app.dialogue.ports import LanguageModel, SpeechToText, TextToSpeech
 _CLAUSES_AHEAD = 2  # the model may run this far ahead of the voice
 
 
+_DEFAULT_VOICE = SpeechRequest("")
+
+
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
-    """What to answer, and how."""
+    """What to answer, and how; `history` is what was said before, oldest first."""
 
     utterance: TranscriptionRequest
     instructions: str
     prompt_template: str
     sampling: Sampling
-    voice: str | None = None
-    speed: float = 1.0
+    voice: SpeechRequest = _DEFAULT_VOICE
+    history: tuple[ChatMessage, ...] = ()
 
 
 class Turn:
@@ -73,26 +76,34 @@ class Turn:
         self._mark("transcript_s")
         await self._emit(Heard(transcript))
         if transcript.text:
-            await self._answer(transcript.text, request)
+            await self._answer(_conversation(transcript.text, request), request.voice)
         self._mark("total_s")
         await self._emit(TurnFinished(self._timings))
 
-    async def _answer(self, heard: str, request: TurnRequest) -> None:
+    async def reply(self, request: GenerationRequest, voice: SpeechRequest) -> None:
+        """Run only the second half: write and speak a reply; `voice` is a request without a text.
+
+        Raises:
+            SpeechError: writing failed. A voice that fails does not fail the turn.
+        """
+        await self._answer(request, voice)
+        self._mark("total_s")
+        await self._emit(TurnFinished(self._timings))
+
+    async def _answer(self, request: GenerationRequest, voice: SpeechRequest) -> None:
         clauses: asyncio.Queue[str | None] = asyncio.Queue(maxsize=_CLAUSES_AHEAD)
         try:
             async with asyncio.TaskGroup() as stages:
-                stages.create_task(self._think(heard, request, clauses), name="think")
-                stages.create_task(self._speak(clauses, request), name="speak")
+                stages.create_task(self._think(request, clauses), name="think")
+                stages.create_task(self._speak(clauses, voice), name="speak")
         except BaseExceptionGroup as group:
             raise _first_error(group) from None
 
-    async def _think(
-        self, heard: str, request: TurnRequest, clauses: asyncio.Queue[str | None]
-    ) -> None:
+    async def _think(self, request: GenerationRequest, clauses: asyncio.Queue[str | None]) -> None:
         splitter = ClauseSplitter()
         reply: list[str] = []
         end: GenerationEnd | None = None
-        async with aclosing(self._llm.generate(_conversation(heard, request))) as events:
+        async with aclosing(self._llm.generate(request)) as events:
             async for event in events:
                 match event:
                     case TextDelta(text=text):
@@ -112,13 +123,13 @@ class Turn:
             self._mark("first_clause_s")
             await clauses.put(clause)
 
-    async def _speak(self, clauses: asyncio.Queue[str | None], request: TurnRequest) -> None:
+    async def _speak(self, clauses: asyncio.Queue[str | None], voice: SpeechRequest) -> None:
         failed = False
         while (clause := await clauses.get()) is not None:
             if failed:
                 continue
             try:
-                await self._speak_clause(SpeechRequest(clause, request.voice, request.speed))
+                await self._speak_clause(replace(voice, text=clause))
             except SpeechError as error:
                 failed = True
                 await self._emit(VoiceFailed(error.code, error.message))
@@ -141,13 +152,20 @@ def _conversation(heard: str, request: TurnRequest) -> GenerationRequest:
     # Replaced, not formatted: what was heard may hold braces.
     user = request.prompt_template.replace("{transcript}", heard)
     system = [ChatMessage("system", request.instructions)] if request.instructions else []
-    return GenerationRequest((*system, ChatMessage("user", user)), request.sampling)
+    messages = (*system, *request.history, ChatMessage("user", user))
+    return GenerationRequest(messages, request.sampling, drop_oldest=True)
 
 
 def _written(text: str, end: GenerationEnd | None) -> ReplyWritten:
     if end is None:
         return ReplyWritten(text.strip(), "stop", 0, 0)
-    return ReplyWritten(text.strip(), end.finish_reason, end.prompt_tokens, end.completion_tokens)
+    return ReplyWritten(
+        text.strip(),
+        end.finish_reason,
+        end.prompt_tokens,
+        end.completion_tokens,
+        end.dropped_messages,
+    )
 
 
 def _first_error(group: BaseExceptionGroup) -> BaseException:

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ValidationError
 
 from deployments.errors import InvalidParameter, SpeechError, TextTooLong, VoiceNotFound
-from deployments.messages import TranscriptionRequest
+from deployments.messages import SpeechRequest, TranscriptionRequest, VoiceInfo
 from serve_app.dialogue.events import Emit, TurnEvent, TurnFinished, TurnTimings, VoiceFailed
 from serve_app.dialogue.turn import Turn, TurnRequest
 from serve_app.protocol.gemmavoice import DialogueGeneration, DialogueOut, SynthesisFields
@@ -48,15 +48,15 @@ async def dialogue(  # noqa: PLR0913 - one argument a form field
     synthesis = _config("synthesis_config", synthesis_config, SynthesisFields)
     output = SpeechOutput(synthesis, services)
     instructions = _instructions(services, instructions, generation)
-    voice_rate = await _voice_rate(services, synthesis, output)
+    voice = await _voice(services, synthesis, output)
+    voice_rate = voice.sample_rate if voice else None
     audio = await services.decoder.decode(file.file)
     turn_request = TurnRequest(
         utterance=TranscriptionRequest(audio, language=language_code(language)),
         instructions=instructions,
         prompt_template=services.settings.prompts.spoken_template,
         sampling=sampling_of(generation, services.settings.spoken_sampling),
-        voice=None if synthesis.reference_id == "default" else synthesis.reference_id,
-        speed=synthesis.speed,
+        voice=SpeechRequest("", voice.name if voice else None, synthesis.speed),
     )
     timings = TurnTimings(start, decode_s=round(time.perf_counter() - start, 4))
     run = _runner(services, turn_request, timings)
@@ -126,10 +126,10 @@ def _instructions(
     return chosen
 
 
-async def _voice_rate(
+async def _voice(
     services: Services, synthesis: SynthesisFields, output: SpeechOutput
-) -> int | None:
-    """The voice's sample rate; None while the voice does not answer (the turn goes on as text).
+) -> VoiceInfo | None:
+    """The voice; None while the voice does not answer (the turn goes on as text).
 
     Raises:
         VoiceNotFound: there is no such voice.
@@ -142,4 +142,4 @@ async def _voice_rate(
     except SpeechError:
         return None
     output.encoder(voice.sample_rate)
-    return voice.sample_rate
+    return voice

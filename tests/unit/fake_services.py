@@ -31,13 +31,15 @@ from deployments.messages import (
 )
 from deployments.metrics import HttpMetrics, TurnMetrics
 from deployments.pump import iterate_in_thread, run_in_thread
+from deployments.state.server import StateServer
 from deployments.stt.engine import SttEngine
 from deployments.stt.fake import FakeSttEngine
 from deployments.tts.engine import TtsEngine
 from deployments.tts.fake import FakeTtsEngine
 from serve_app.api import build_api
 from serve_app.media.decode import AudioDecoder
-from serve_app.services import Services
+from serve_app.model_catalog import ModelCatalog
+from serve_app.services import Services, StateStore
 
 HEARD = "What is the capital of France?"
 REPLY = "The capital of France is Paris. It lies on the river Seine."
@@ -124,6 +126,18 @@ class TtsStage(Stage):
             self.closed.set()
 
 
+class StateStage(StateServer):
+    """The real state, in this process; breaks when told to."""
+
+    error: SpeechError | None = None
+
+    def __getattribute__(self, name: str) -> Any:
+        error = object.__getattribute__(self, "error")
+        if error and not name.startswith("_") and name != "error":
+            raise error
+        return object.__getattribute__(self, name)
+
+
 @dataclass
 class Records:
     """Metrics that only remember; they stand in for both kinds."""
@@ -156,12 +170,13 @@ class Served:
     stt: SttStage
     llm: LlmStage
     tts: TtsStage
+    state: StateStage
     records: Records
 
     @contextmanager
     def broken(self, stage: str, error: SpeechError, after: int = 0) -> Generator[None]:
         """Let `stage` fail; what the ingress knows of the voices is forgotten before and after."""
-        target: Stage = getattr(self, stage)
+        target: Stage | StateStage = getattr(self, stage)
         catalog, self.services.catalog = (
             self.services.catalog,
             None if not after else (self.tts.engine.voices()),
@@ -203,18 +218,21 @@ def serving(settings: AppSettings | None = None) -> Iterator[Served]:
         stt = SttStage(executor, engine=FakeSttEngine(settings.stt))
         llm = LlmStage(executor, engine=FakeLlmEngine(settings.llm))
         tts = TtsStage(executor, engine=FakeTtsEngine(settings.tts))
+        state = StateStage(settings.sessions)
         services = Services(
             settings=settings,
             stt=stt,
             llm=llm,
             tts=tts,
+            state=cast("StateStore", state),
             decoder=decoder,
             http_metrics=cast("HttpMetrics", records),
             turn_metrics=cast("TurnMetrics", records),
+            models=ModelCatalog(settings),
         )
         api = build_api(services)
         try:
             with TestClient(api, raise_server_exceptions=False) as client:
-                yield Served(api, client, services, stt, llm, tts, records)
+                yield Served(api, client, services, stt, llm, tts, state, records)
         finally:
             decoder.close()

@@ -94,8 +94,7 @@ class Stages:
             instructions=instructions,
             prompt_template=template,
             sampling=Sampling(max_tokens=9),
-            voice="joe",
-            speed=1.5,
+            voice=SpeechRequest("", "joe", 1.5),
         )
         await Turn(self, self, self, self.emit, TurnTimings(0.0)).run(request)
 

@@ -25,6 +25,9 @@ STATUS_OF = {
     "InvalidRequest": 400,
     "InvalidSetting": 500,
     "MissingApiKey": 401,
+    "ModelNotFound": 404,
+    "RateLimited": 429,
+    "SessionNotFound": 404,
     "SpeechError": 500,
     "StageFailed": 500,
     "StageOverloaded": 503,
@@ -38,7 +41,7 @@ STATUS_OF = {
     "WeightsNotFound": 500,
     "_StageError": 500,
 }
-RETRYABLE = {"StageOverloaded", "StageTimeout", "StageUnavailable"}
+RETRYABLE = {"RateLimited", "StageOverloaded", "StageTimeout", "StageUnavailable"}
 ABSTRACT = {"AccessDenied", "InvalidRequest", "StartupError", "_StageError"}  # never raised
 
 
@@ -82,7 +85,7 @@ def test_an_error_has_its_status(kind: type[SpeechError]) -> None:
     problem = problem_of(an_error(kind))
     assert problem.status == STATUS_OF[kind.__name__]
     assert problem.code == kind.code
-    assert problem.retryable == (kind.__name__ in RETRYABLE)
+    assert (problem.retry_after_s is not None) == (kind.__name__ in RETRYABLE)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=named)

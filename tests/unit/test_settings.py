@@ -116,6 +116,7 @@ def test_a_configuration_scales_exactly_the_deployments_of_the_graph(path: Path)
         "stt",
         "llm",
         "tts",
+        "state",
     ]
 
 
@@ -159,7 +160,7 @@ def test_the_graph_has_the_names_that_the_configurations_scale() -> None:
     ingress = app._bound_deployment
     stages = [arg._bound_deployment for arg in ingress.init_args[1:]]
     assert ingress.name == "dialogue"
-    assert [stage.name for stage in stages] == ["stt", "llm", "tts"]
+    assert [stage.name for stage in stages] == ["stt", "llm", "tts", "state"]
 
 
 # ---- the document -------------------------------------------------------------------------------

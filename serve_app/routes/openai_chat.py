@@ -1,0 +1,5 @@
+"""OpenAI's chat completions."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["openai"])

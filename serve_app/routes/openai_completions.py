@@ -1,0 +1,5 @@
+"""OpenAI's text completions."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["openai"])
