@@ -4,6 +4,7 @@ import difflib
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from configs.problems import SettingsError
 
@@ -18,6 +19,7 @@ class Variable:
     engine: str | None = None
     parse: Callable[[str], object] = str
     instead: str | None = None
+    file_path: tuple[str, ...] = ()  # where the text leads that names a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,21 @@ def _integer(text: str) -> int:
         raise ValueError("use a whole number") from None
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
 def _hashed_keys(text: str) -> tuple[str, ...]:
-    keys = [key.strip() for key in text.split(",") if key.strip()]
-    return tuple(hashlib.sha256(key.encode()).hexdigest() for key in keys)
+    keys = [key.encode(errors="surrogateescape") for key in _words(text)]
+    return tuple(hashlib.sha256(key).hexdigest() for key in keys)
+
+
+def _named_file(text: str) -> str | None:
+    """The file that stands where keys could: `@/path`, or a path where there is a file."""
+    text = text.strip()
+    if text.startswith("@"):
+        return text[1:]
+    return text if text.startswith("/") and Path(text).is_file() else None
 
 
 def _upper(text: str) -> str:
@@ -74,7 +88,8 @@ _HOSTED_STT = (
     "Speech is recognised on this machine; choose the model with FASTER_WHISPER_MODEL_SIZE."
 )
 _HOSTED_TTS = "The voice is a deployment of this graph; choose it under 'tts' in the Serve YAML."
-_SERVE_ROUTER = "Limits are set per deployment in the Serve YAML (max_queued_requests)."
+_COMMON = {"DOCS_URL", "OPENAPI_URL"}  # too near to other programs' names to look for typos of them
+_FIXED_DOCS = "The page is /docs, and what it shows is /openapi.json."
 
 VARIABLES: tuple[Variable, ...] = (
     Variable("FASTER_WHISPER_MODEL_SIZE", "speech model", ("stt", "model"), "faster_whisper"),
@@ -101,6 +116,13 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("LLM_REQUEST_TIMEOUT", "seconds for a reply", ("timeouts", "llm_s"), None, float),
     Variable("OPENAUDIO_DEFAULT_FORMAT", "audio format", ("audio", "default_format")),
     Variable("OPENAUDIO_DEFAULT_REFERENCE_ID", "voice", ("tts", "default_voice"), "piper"),
+    Variable(
+        "OPENAUDIO_DEFAULT_NORMALIZE",
+        "loudness normalisation",
+        ("audio", "default_normalize"),
+        None,
+        _boolean,
+    ),
     Variable("OPENAUDIO_TIMEOUT_SECONDS", "seconds for a text", ("timeouts", "tts_s"), None, float),
     Variable(
         "DEFAULT_AUDIO_SAMPLE_RATE",
@@ -113,7 +135,68 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("REQUEST_ID_HEADER", "header of the request id", ("request_id_header",)),
     Variable("API_KEY_ENABLED", "true: routes need a key", ("access", "enabled"), None, _boolean),
     Variable("API_KEY_HEADER_NAME", "header of the key", ("access", "header")),
-    Variable("API_KEYS", "comma-separated keys", ("access", "keys_sha256"), None, _hashed_keys),
+    Variable(
+        "API_KEYS",
+        "comma-separated keys, or @/path of a file of keys",
+        ("access", "keys_sha256"),
+        None,
+        _hashed_keys,
+        file_path=("access", "keys_file"),
+    ),
+    Variable("API_KEYS_FILE", "file of keys", ("access", "keys_file")),
+    Variable("CORS_ORIGINS", "comma-separated origins", ("access", "cors_origins"), None, _words),
+    Variable(
+        "RATE_LIMIT_ENABLED",
+        "true: each caller has limits",
+        ("access", "rate", "enabled"),
+        None,
+        _boolean,
+    ),
+    Variable(
+        "RATE_LIMIT_REQUESTS",
+        "requests in a window",
+        ("access", "rate", "requests"),
+        None,
+        _integer,
+    ),
+    Variable(
+        "RATE_LIMIT_AUDIO_SECONDS",
+        "seconds heard and spoken in a window",
+        ("access", "rate", "audio_seconds"),
+        None,
+        float,
+    ),
+    Variable(
+        "RATE_LIMIT_CONCURRENT",
+        "requests in progress",
+        ("access", "rate", "concurrent"),
+        None,
+        _integer,
+    ),
+    Variable(
+        "RATE_LIMIT_WINDOW_SECONDS",
+        "length of the window",
+        ("access", "rate", "window_seconds"),
+        None,
+        float,
+    ),
+    Variable(
+        "RATE_LIMIT_BURST_MULTIPLIER",
+        "windows that a quiet caller may use at once",
+        ("access", "rate", "burst_multiplier"),
+        None,
+        float,
+    ),
+    Variable("LIVEKIT_URL", "LiveKit server", ("livekit", "url")),
+    Variable("LIVEKIT_API_KEY", "key of the LiveKit server", ("livekit", "api_key")),
+    Variable("LIVEKIT_API_SECRET", "signs the tokens", ("livekit", "api_secret")),
+    Variable("LIVEKIT_ROOM_NAME", "room where none is asked for", ("livekit", "room")),
+    Variable(
+        "LIVEKIT_TOKEN_TTL", "seconds a token is good", ("livekit", "token_ttl_s"), None, _integer
+    ),
+    Variable("USE_SCALAR_DOCS", "true: /docs is served", ("docs", "enabled"), None, _boolean),
+    Variable("DOCS_URL", "path of the page", instead=_FIXED_DOCS),
+    Variable("OPENAPI_URL", "path of the description", instead=_FIXED_DOCS),
     Variable("OPENAI_API_KEY", "hosted Whisper", instead=_HOSTED_STT),
     Variable("OPENAI_API_BASE", "hosted Whisper", instead=_HOSTED_STT),
     Variable("OPENAI_WHISPER_MODEL", "hosted Whisper", instead=_HOSTED_STT),
@@ -131,22 +214,29 @@ VARIABLES: tuple[Variable, ...] = (
         instead="A lost replica is retried once by the graph.",
     ),
     Variable(
-        "OPENAUDIO_DEFAULT_NORMALIZE",
-        "loudness normalisation",
-        instead="The voices that are served keep their own loudness.",
-    ),
-    Variable("RATE_LIMIT_ENABLED", "rate limit", instead=_SERVE_ROUTER),
-    Variable("RATE_LIMIT_REQUESTS", "rate limit", instead=_SERVE_ROUTER),
-    Variable("RATE_LIMIT_WINDOW_SECONDS", "rate limit", instead=_SERVE_ROUTER),
-    Variable("RATE_LIMIT_BURST_MULTIPLIER", "rate limit", instead=_SERVE_ROUTER),
-    Variable(
         "LLM_STREAM_CHUNK_SIZE",
         "tokens per event",
         instead="Tokens leave as soon as they are text.",
     ),
 )
 
-_FAMILIES = ("FASTER_WHISPER_", "OPENAUDIO_", "OPENAI_WHISPER_", "API_KEY", "LLM_", "RATE_LIMIT_")
+_FAMILIES = (
+    "FASTER_WHISPER_",
+    "OPENAUDIO_",
+    "OPENAI_WHISPER_",
+    "API_KEY",
+    "LLM_",
+    "RATE_LIMIT_",
+    "LIVEKIT_",
+)
+
+
+_SECRETS = {
+    variable.name: variable.path
+    for variable in VARIABLES
+    if variable.name.endswith(("_KEY", "_KEYS", "_SECRET"))
+}
+SECRET_PATHS = [path for path in _SECRETS.values() if path]
 
 
 def read_environment(environ: Mapping[str, str]) -> Environment:
@@ -160,20 +250,33 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
     for name, text in environ.items():
         variable = known.get(name.upper())
         if variable is None:
-            _refuse_typo(name.upper(), list(known))
+            _refuse_typo(name.upper(), [each for each in known if each not in _COMMON])
         elif variable.instead is not None:
             found.warnings.append(f"{name} has no meaning here. {variable.instead}")
         elif text.strip():
-            try:
-                value = variable.parse(text)
-            except ValueError as error:
-                raise SettingsError(name, f"{error} (it is {_shown(name, text)})") from None
-            found.overrides.append(Override(name, variable.path, variable.engine, value))
+            override = _override(name, text, variable)
+            found.overrides.append(override)
+            if variable.file_path and text.startswith("/") and override.path == variable.path:
+                found.warnings.append(
+                    f"{name} begins with '/', but there is no such file: it is taken for a key."
+                )
     return found
 
 
-def _shown(name: str, text: str) -> str:
-    return "hidden" if "KEY" in name else repr(text)
+def is_secret(name: str) -> bool:
+    """Whether this is one of our variables, and what it holds must not be seen."""
+    return name.upper() in _SECRETS
+
+
+def _override(name: str, text: str, variable: Variable) -> Override:
+    if variable.file_path and (file := _named_file(text)):
+        return Override(name, variable.file_path, variable.engine, file)
+    try:
+        value = variable.parse(text)
+    except ValueError as error:
+        shown = "hidden" if {"KEY", "KEYS", "SECRET"} & set(name.upper().split("_")) else repr(text)
+        raise SettingsError(name, f"{error} (it is {shown})") from None
+    return Override(name, variable.path, variable.engine, value)
 
 
 def _refuse_typo(name: str, known: list[str]) -> None:

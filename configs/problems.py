@@ -2,6 +2,8 @@
 
 from pydantic import ValidationError
 
+_SECRET = {"keys_sha256", "api_key", "api_secret"}
+
 
 class SettingsError(ValueError):
     """A setting is wrong; `key` is its dotted name in YAML, or its name in the environment."""
@@ -25,6 +27,6 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
     reason = problem["msg"]
     if problem["type"] == "extra_forbidden":
         reason = "there is no such setting"
-    elif "keys_sha256" not in place and isinstance(problem["input"], str | int | float | bool):
+    elif not _SECRET.intersection(place) and isinstance(problem["input"], str | int | float | bool):
         reason = f"{reason} (it is {problem['input']!r})"
     return key, reason

@@ -5,13 +5,15 @@ The tree is what stands under `args:` in a Serve YAML. Environment variables wit
 """
 
 import os
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Mapping, MutableMapping
+from copy import deepcopy
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from configs.environment import Environment, read_environment
+from configs.environment import SECRET_PATHS, Environment, is_secret, read_environment
 from configs.problems import SettingsError, first_problem
+from configs.secret import Secret
 
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?|auto)$")]
 
@@ -199,6 +201,10 @@ class AudioSettings(_Settings):
     default_sample_rate: int | None = Field(
         default=None, ge=8_000, le=48_000, description="None: the voice's own rate."
     )
+    default_normalize: bool = Field(
+        default=True,
+        description="Every sentence as loud as it can be; false: as the voice made it.",
+    )
 
 
 class TimeoutSettings(_Settings):
@@ -211,6 +217,9 @@ class TimeoutSettings(_Settings):
     tts_s: float = Field(default=120.0, gt=0, description="A whole text or clause.")
     health_s: float = Field(default=2.0, gt=0)
     state_s: float = Field(default=2.0, gt=0, description="Rate limits and sessions.")
+    body_s: float = Field(
+        default=300.0, gt=0, description="For the whole body of a request to arrive."
+    )
 
 
 class LimitSettings(_Settings):
@@ -229,6 +238,11 @@ class LimitSettings(_Settings):
     )
 
 
+_ORIGIN = (
+    r"^(\*|[a-z][a-z0-9+.-]*://[^/\s]+)$"  # as a browser sends it: no path, no slash at its end
+)
+
+
 class RateSettings(_Settings):
     """What each caller may use; a caller is a key, or an address where no keys are asked for."""
 
@@ -238,7 +252,10 @@ class RateSettings(_Settings):
         default=None, gt=0, description="Heard and spoken, in a window; none: no limit."
     )
     concurrent: int | None = Field(
-        default=None, ge=1, description="Requests in progress, streams included; none: no limit."
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Requests in progress, streams included; none: no limit.",
     )
     window_seconds: float = Field(default=60.0, gt=0, le=86_400)
     burst_multiplier: float = Field(
@@ -257,15 +274,16 @@ class AccessSettings(_Settings):
     )
     keys_file: str | None = Field(
         default=None,
-        description="A file of keys, read again when it changes: one key a line, or YAML with a "
-        "name and limits for each key.",
+        pattern=r"^/",
+        description="The full path of a file of keys, read again when it changes: one key a line, "
+        "or YAML with a name and limits for each key.",
     )
     public_lists: bool = Field(
         default=False,
         description="/v1/audio/models and /v1/audio/voices need no key: old versions of Open WebUI "
         "send none there.",
     )
-    cors_origins: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(
+    cors_origins: tuple[Annotated[str, Field(max_length=256, pattern=_ORIGIN)], ...] = Field(
         default=(),
         max_length=64,
         description="Origins whose pages may call the API from a browser; '*' is any.",
@@ -279,7 +297,7 @@ class SessionSettings(_Settings):
     idle_s: float = Field(default=3600.0, gt=0, description="Forgotten after so long unused.")
     max_sessions: int = Field(default=10_000, ge=1, le=1_000_000)
     max_messages: int = Field(default=200, ge=2, le=10_000, description="Of one session.")
-    max_chars: int = Field(default=100_000, ge=1000, description="Of one session.")
+    max_chars: int = Field(default=100_000, ge=1000, le=500_000, description="Of one session.")
     max_total_chars: int = Field(default=50_000_000, ge=1000, description="Of all sessions.")
 
 
@@ -324,6 +342,14 @@ class LiveKitSettings(_Settings):
     token_ttl_s: int = Field(default=3600, ge=60, le=86_400)
 
 
+class DocsSettings(_Settings):
+    """The API's description."""
+
+    enabled: bool = Field(
+        default=True, description="/openapi.json, and the page that shows it at /docs."
+    )
+
+
 class AppSettings(_Settings):
     """The whole application."""
 
@@ -340,6 +366,7 @@ class AppSettings(_Settings):
     sessions: SessionSettings = SessionSettings()
     names: NameSettings = NameSettings()
     livekit: LiveKitSettings = LiveKitSettings()
+    docs: DocsSettings = DocsSettings()
     request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]{1,64}$")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -358,13 +385,59 @@ def load_settings(
     except ValidationError as error:
         raise SettingsError(*first_problem(error)) from None
     settings = _overlay(base, environment)
-    if settings.access.keys_sha256 and not settings.access.enabled:
+    if (settings.access.keys_sha256 or settings.access.keys_file) and not settings.access.enabled:
         environment.warnings.append(
             "There are API keys, but no route asks for one: set API_KEY_ENABLED (access.enabled)."
         )
     if settings.access.enabled and not (settings.access.keys_sha256 or settings.access.keys_file):
         raise SettingsError("API_KEYS (access.keys_sha256)", "keys are needed, and there are none")
+    rate, default = settings.access.rate, RateSettings()
+    if rate != default and not rate.enabled and not settings.access.keys_file:
+        environment.warnings.append(
+            "There are rate limits, but they are off: set RATE_LIMIT_ENABLED (access.rate.enabled)."
+        )
     return settings, environment.warnings
+
+
+def move_secrets(
+    applications: Iterable[Mapping[str, Any]], environ: MutableMapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Take secret variables out of the environment: the `args` of each application with what they say.
+
+    Ray hands its environment on to every process that it starts, where /proc shows it, and logs
+    arguments: there secrets are hidden, those too that the YAML holds. Of API keys there are only
+    hashes.
+    """
+    environ = os.environ if environ is None else environ
+    secrets = {name: text for name, text in environ.items() if is_secret(name)}
+    overrides = read_environment(secrets).overrides
+    moved = [deepcopy(dict(args)) for args in applications]
+    for args in moved:
+        for override in overrides:
+            _put(args, override.path, override.value)
+        for path in SECRET_PATHS:
+            section = args.get(path[0]) or {}
+            if path[-1] in section:
+                section[path[-1]] = _hidden(section[path[-1]])
+    for name in secrets:
+        del environ[name]
+    return moved
+
+
+def _put(tree: dict[str, Any], path: tuple[str, ...], value: object) -> None:
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+    tree[path[-1]] = value
+
+
+def _hidden(value: object) -> object:
+    match value:
+        case str():
+            return Secret(value)
+        case list() | tuple():
+            return [_hidden(each) for each in cast("Iterable[object]", value)]
+        case _:
+            return value
 
 
 def _overlay(base: AppSettings, environment: Environment) -> AppSettings:

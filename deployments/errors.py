@@ -12,11 +12,14 @@ SpeechError
 │   ├── UnsupportedFormat
 │   ├── InvalidAudio
 │   ├── AudioTooLong
-│   └── BodyTooLarge
+│   ├── BodyTooLarge
+│   └── BodyTimeout
 ├── AccessDenied
 │   ├── MissingApiKey
 │   └── InvalidApiKey
+│       └── ForbiddenApiKey
 ├── RateLimited               the caller's share is used up
+├── NotConfigured             a part of the service that the operator has not set up
 ├── StageFailed               a stage broke while it worked
 ├── StageUnavailable          no replica of a stage answers
 ├── StageOverloaded           a stage has no room
@@ -100,9 +103,10 @@ class ContextOverflow(InvalidRequest):
 
     code = "context_length_exceeded"
 
-    def __init__(self, prompt_tokens: int, context_tokens: int) -> None:
-        super().__init__(prompt_tokens, context_tokens)
+    def __init__(self, prompt_tokens: int, context_tokens: int, name: str = "prompt") -> None:
+        super().__init__(prompt_tokens, context_tokens, name)
         self.prompt_tokens, self.context_tokens = prompt_tokens, context_tokens
+        self.name = name
 
     @property
     def message(self) -> str:
@@ -113,7 +117,7 @@ class ContextOverflow(InvalidRequest):
 
     @property
     def param(self) -> str | None:
-        return "prompt"
+        return self.name
 
 
 class UnsupportedLanguage(InvalidRequest):
@@ -256,6 +260,20 @@ class BodyTooLarge(InvalidRequest):
         return f"The request body is larger than {self.limit_bytes} bytes."
 
 
+class BodyTimeout(InvalidRequest):
+    """The request body took too long to come."""
+
+    code = "request_timeout"
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(limit_s)
+        self.limit_s = limit_s
+
+    @property
+    def message(self) -> str:
+        return f"The request body did not arrive within {self.limit_s:g} seconds."
+
+
 class AccessDenied(SpeechError):
     """The caller may not use this route."""
 
@@ -282,6 +300,10 @@ class InvalidApiKey(AccessDenied):
         return "The API key is not valid."
 
 
+class ForbiddenApiKey(InvalidApiKey):
+    """The API key is not known, and came in the service's own header."""
+
+
 _USED_UP = {
     "audio": "Too many seconds of audio",
     "concurrent": "Too many requests at the same time",
@@ -302,6 +324,20 @@ class RateLimited(SpeechError):
     def message(self) -> str:
         used_up = _USED_UP.get(self.limit, "Too many requests")
         return f"{used_up} for this key; try again in {max(1, math.ceil(self.retry_after_s))} s."
+
+
+class NotConfigured(SpeechError):
+    """The operator has not set up this part of the service; `settings` name what it needs."""
+
+    code = "not_configured"
+
+    def __init__(self, part: str, settings: str) -> None:
+        super().__init__(part, settings)
+        self.part, self.settings = part, settings
+
+    @property
+    def message(self) -> str:
+        return f"{self.part} is not set up here; the configuration needs {self.settings}."
 
 
 class _StageError(SpeechError):

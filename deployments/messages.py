@@ -33,6 +33,7 @@ class Segment:
     temperature: float
     tokens: tuple[int, ...] = ()
     words: tuple[Word, ...] = ()
+    seek: int = 0  # hundredths of a second into the speech, where the model's window began
 
 
 @dataclass(frozen=True, slots=True)

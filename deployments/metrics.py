@@ -117,6 +117,23 @@ class HttpMetrics:
             description="HTTP requests that ended with a 5xx status or broke.",
             tag_keys=_keys("method", "route"),
         )
+        self._refused = metrics.Counter(
+            "app_rate_limit_rejections_total",
+            description="Refusals by limit: requests, audio or concurrent.",
+            tag_keys=_keys("scope"),
+        )
+        self._alone = metrics.Counter(
+            "app_rate_limit_alone_total",
+            description="Limits checked by one ingress replica alone, for the state was away.",
+        )
+
+    def refused(self, scope: str) -> None:
+        """Count a request that a limit refused: `requests`, `audio` or `concurrent`."""
+        self._refused.inc(1, {"scope": scope})
+
+    def decided_alone(self) -> None:
+        """Count a limit that was checked without the state deployment."""
+        self._alone.inc(1)
 
     def record(self, method: str, route: str, status: int, duration_s: float) -> None:
         """Count one request."""

@@ -12,9 +12,21 @@ _SOFT_BREAK = re.compile(r"[,;:—–](?=\s)|[、，；：]")
 _SPEAKABLE = re.compile(r"[^\W_]")
 
 
-def split_sentences(text: str, max_chars: int) -> Iterator[str]:
-    """Yield the sentences of a text, none longer than `max_chars`; nothing speakable is lost."""
+# A first clause: long enough to sound like speech, short enough to be spoken soon.
+FIRST_CLAUSE_CHARS = 16
+LONGEST_FIRST_CLAUSE_CHARS = 80
+
+
+def split_sentences(text: str, max_chars: int, *, early: bool = False) -> Iterator[str]:
+    """Yield the sentences of a text, none longer than `max_chars`; nothing speakable is lost.
+
+    `early` yields the first clause of the first sentence by itself.
+    """
     rest = text.strip()
+    if early:
+        cut = _first_clause_end(rest)
+        yield from _speakable(rest[:cut])
+        rest = rest[cut:].lstrip()
     while rest:
         end = sentence_end(rest, final=True)
         sentence = rest[: end or len(rest)]
@@ -51,6 +63,15 @@ def soft_break(text: str, min_chars: int) -> int | None:
         if match.end() >= min_chars:
             return match.end()
     return None
+
+
+def _first_clause_end(text: str) -> int:
+    sentence = text[: sentence_end(text, final=True)]
+    end = soft_break(sentence, FIRST_CLAUSE_CHARS) or len(sentence)
+    if end <= LONGEST_FIRST_CLAUSE_CHARS:
+        return end
+    space = sentence.rfind(" ", 1, LONGEST_FIRST_CLAUSE_CHARS)
+    return space if space > 0 else LONGEST_FIRST_CLAUSE_CHARS
 
 
 def _soft_cut(text: str, max_chars: int) -> int:

@@ -23,7 +23,11 @@ class LlmEngine(Protocol):
         Setting `stop` from another thread ends the work at the next token, also inside the prompt;
         then no `GenerationEnd` is given. The engine is usable at once afterwards.
 
+        A reply with an `output` has its form, also where it is cut off at the greatest length; when
+        the form is complete the reply ends.
+
         Raises:
             ContextOverflow: the prompt alone does not fit into the context.
+            InvalidParameter: the form that is asked for cannot be kept, or a token does not exist.
         """
         ...

@@ -9,12 +9,20 @@ from collections.abc import Generator, Iterator, Sequence
 import llama_cpp
 
 from configs.settings import LlamaCppSettings
-from deployments.errors import ContextOverflow, InvalidSetting
+from deployments.errors import ContextOverflow, InvalidParameter, InvalidSetting
 from deployments.llm.abort import abort_on
-from deployments.llm.chat_template import CHAT_TEMPLATE_KEY, ChatTemplate, choose_template
+from deployments.llm.chat_template import (
+    CHAT_TEMPLATE_KEY,
+    ChatTemplate,
+    PromptPart,
+    choose_template,
+)
+from deployments.llm.grammar import gbnf, output_field
 from deployments.llm.llama_loading import load_llama
 from deployments.llm.stops import Reply, TextAssembler
+from deployments.llm.token_sampler import GrammarRefusal, TokenSampler
 from deployments.llm.vocabulary import Vocabulary
+from deployments.llm.window import room_for_prompt, shortened
 from deployments.messages import (
     ChatMessage,
     GenerationEvent,
@@ -69,16 +77,17 @@ class LlamaCppEngine:
 
         Raises:
             ContextOverflow: the prompt leaves no room for a token.
-            InvalidParameter: the chat template refuses the conversation.
+            InvalidParameter: the chat template refuses the conversation, the form of the reply
+                cannot be kept, or a token does not exist.
         """
-        prompt = self._vocabulary.tokenize(self._template.render(request.messages))
+        self._check_biases(request.sampling)
+        grammar = None if request.output is None else gbnf(request.output)
+        prompt, dropped = self._prompt(request)
         room = self._context_tokens - len(prompt)
         if room < 1:
             raise ContextOverflow(len(prompt), self._context_tokens)
-        source = self._template.source
-        text = TextAssembler((*request.sampling.stop, *source.stop), strip_start=source.strip_start)
-        reply = Reply(text, min(request.sampling.max_tokens, room))
-        with contextlib.closing(self._tokens(prompt, request.sampling, stop)) as tokens:
+        reply = Reply(self._assembler(request), min(request.sampling.max_tokens, room))
+        with contextlib.closing(self._tokens(prompt, request, grammar, stop)) as tokens:
             for token in tokens:
                 if self._vocabulary.is_end(token):
                     break
@@ -86,30 +95,77 @@ class LlamaCppEngine:
                 if reply.finish_reason:
                     break
         if not stop.is_set():
-            yield from reply.close(len(prompt))
+            yield from reply.close(len(prompt), dropped)
+
+    def _check_biases(self, sampling: Sampling) -> None:
+        size = self._llama.n_vocab()
+        for token, _ in sampling.logit_bias:
+            if not 0 <= token < size:
+                raise InvalidParameter(
+                    "logit_bias", f"the model's tokens are 0 to {size - 1}, not {token}."
+                )
+
+    def _assembler(self, request: GenerationRequest) -> TextAssembler:
+        if request.prompt is not None:
+            return TextAssembler(request.sampling.stop)
+        source = self._template.source
+        stop = (*request.sampling.stop, *source.stop)
+        return TextAssembler(stop, strip_start=source.strip_start)
+
+    def _prompt(self, request: GenerationRequest) -> tuple[list[int], int]:
+        """The tokens to read, and how many messages are not in them."""
+        if request.prompt is not None:
+            tokens = self._vocabulary.tokenize([PromptPart(request.prompt, is_content=True)])
+            if not tokens:
+                raise InvalidParameter("prompt", "it is empty.")
+            return tokens, 0
+        prompt = self._rendered(request.messages)
+        room = room_for_prompt(self._context_tokens, request.sampling.max_tokens)
+        if not request.drop_oldest or len(prompt) <= room:
+            return prompt, 0
+        around = self._tokens_around_a_message()
+        sizes = [self._vocabulary.count(message.content) + around for message in request.messages]
+        read = (prompt, 0)
+        for dropped, kept in shortened(request.messages, sizes, room):
+            read = (self._rendered(kept), dropped)
+            if len(read[0]) <= room:
+                break
+        return read
+
+    def _rendered(self, messages: Sequence[ChatMessage]) -> list[int]:
+        return self._vocabulary.tokenize(self._template.render(messages))
+
+    def _tokens_around_a_message(self) -> int:
+        """What the chat template adds to each message."""
+        turn = (ChatMessage("user", "a"), ChatMessage("assistant", "a"))
+        more = len(self._rendered((*turn, *turn[:1]))) - len(self._rendered(turn[:1]))
+        return max(more // len(turn), 0)
 
     def _tokens(
-        self, prompt: Sequence[int], sampling: Sampling, stop: threading.Event
+        self,
+        prompt: Sequence[int],
+        request: GenerationRequest,
+        grammar: str | None,
+        stop: threading.Event,
     ) -> Generator[int, None, None]:
         """What the model writes after the prompt, until `stop` is set."""
+        seed, temperature = request.sampling.seed, request.sampling.temperature
+        drawn = secrets.randbelow(_SEEDS) if seed is None else seed % _SEEDS
+        silent = self._vocabulary.silent
         try:
-            seed = sampling.seed
-            if not self._read(prompt, stop, exact=seed is not None or sampling.temperature == 0):
-                return
-            self._llama.set_seed(secrets.randbelow(_SEEDS) if seed is None else seed % _SEEDS)
-            written = self._llama.generate(
-                prompt,
-                temp=sampling.temperature,
-                top_p=sampling.top_p,
-                top_k=sampling.top_k,
-                min_p=sampling.min_p,
-                typical_p=sampling.typical_p,
-                repeat_penalty=sampling.repeat_penalty,
-                presence_penalty=sampling.presence_penalty,
-                frequency_penalty=sampling.frequency_penalty,
-            )
-            while not stop.is_set():
-                yield next(written)
+            with TokenSampler(self._llama, request.sampling, drawn, grammar, silent) as sampler:
+                if not self._read(prompt, stop, exact=seed is not None or temperature == 0):
+                    return
+                while True:
+                    token = sampler.next_token()
+                    yield token
+                    if stop.is_set():
+                        return
+                    self._llama.eval([token])
+        except GrammarRefusal:
+            raise InvalidParameter(
+                output_field(request.output), "llama.cpp cannot compile its grammar."
+            ) from None
         except RuntimeError:
             self._forget(0)
             raise

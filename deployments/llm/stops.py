@@ -79,10 +79,11 @@ class Reply:
             self.finish_reason = "length"
         yield from self._delta(shown)
 
-    def close(self, prompt_tokens: int) -> Iterator[GenerationEvent]:
+    def close(self, prompt_tokens: int, dropped_messages: int = 0) -> Iterator[GenerationEvent]:
         """What was held back, then the end; without another reason the model was done."""
         yield from self._delta(self._text.flush())
-        yield GenerationEnd(self.finish_reason or "stop", prompt_tokens, self._tokens)
+        reason = self.finish_reason or "stop"
+        yield GenerationEnd(reason, prompt_tokens, self._tokens, dropped_messages)
 
     def _delta(self, text: str) -> Iterator[TextDelta]:
         if text:

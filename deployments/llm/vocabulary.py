@@ -18,6 +18,7 @@ class Vocabulary:
     Attributes:
         bos: The text of the token that begins a prompt; empty where the model has none.
         eos: The text of the token that ends a text; empty where the model has none.
+        silent: Tokens that write no text and do not end it.
     """
 
     def __init__(self, llama: llama_cpp.Llama) -> None:
@@ -31,6 +32,7 @@ class Vocabulary:
         self._attributes: dict[int, int] = {}
         self._read_named_tokens(llama.n_vocab())
         self._split = _any_of(self._control)
+        self.silent = tuple(token for token in self._attributes if not self.is_end(token))
         self.bos = self._text(llama.token_bos())
         self.eos = self._text(llama.token_eos())
 
@@ -64,6 +66,10 @@ class Vocabulary:
         if llama_cpp.llama_vocab_get_add_bos(self._vocab) and tokens[:1] != [bos]:
             tokens.insert(0, bos)
         return tokens
+
+    def count(self, text: str) -> int:
+        """How many tokens a text has, without any template."""
+        return len(self._plain(text))
 
     def _runs(self, parts: Sequence[PromptPart]) -> Iterator[int | str]:
         """Control tokens of the template, and whole texts between them.

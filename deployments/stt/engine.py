@@ -1,9 +1,10 @@
 """What a speech-to-text engine must do."""
 
 import threading
+from collections.abc import Iterator
 from typing import Protocol
 
-from deployments.messages import Transcript, TranscriptionRequest
+from deployments.messages import Segment, Transcript, TranscriptionRequest
 
 
 class SttEngine(Protocol):
@@ -13,13 +14,23 @@ class SttEngine(Protocol):
         """Run once before the first request, so that it is as fast as the rest."""
         ...
 
-    def transcribe(self, request: TranscriptionRequest, stop: threading.Event) -> Transcript:
-        """Hear the whole utterance; no speech gives an empty text.
+    def transcribe(
+        self, request: TranscriptionRequest, stop: threading.Event
+    ) -> Iterator[Segment | Transcript]:
+        """Yield each segment as it is heard, then the whole; no speech gives an empty text.
 
-        Setting `stop` from another thread ends the work at the next segment; what is returned then
-        is only what was heard so far.
+        Setting `stop` from another thread ends the work at the next segment; the transcript is then
+        only what was heard so far.
 
         Raises:
-            UnsupportedLanguage: the model does not know the language, or cannot translate.
+            UnsupportedLanguage: the model does not know a language.
+            InvalidParameter: the model cannot translate, and should.
         """
         ...
+
+
+def whole_transcript(heard: Iterator[Segment | Transcript]) -> Transcript:
+    """The last item of a transcription."""
+    *_, transcript = heard
+    assert isinstance(transcript, Transcript)  # noqa: S101 - what an engine promises
+    return transcript

@@ -1,13 +1,15 @@
 """The `stt` deployment: one engine, its threads, its metrics."""
 
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from typing import assert_never
 
 from configs.settings import FakeSttSettings, SttSettings, WhisperSettings
-from deployments.messages import Transcript, TranscriptionRequest
+from deployments.messages import Segment, Transcript, TranscriptionRequest
 from deployments.metrics import StageMetrics
-from deployments.pump import run_in_thread
-from deployments.stt.engine import SttEngine
+from deployments.pump import iterate_in_thread, run_in_thread
+from deployments.stt.engine import SttEngine, whole_transcript
 
 
 class SttServer:
@@ -23,12 +25,32 @@ class SttServer:
         """Hear one utterance.
 
         Raises:
-            UnsupportedLanguage: the model does not know the language, or cannot translate.
+            UnsupportedLanguage: the model does not know a language.
+            InvalidParameter: the model cannot translate, and should.
         """
         with self._metrics.call():
             return await run_in_thread(
+                self._executor,
+                lambda stop: whole_transcript(self._engine.transcribe(request, stop)),
+            )
+
+    async def transcribe_stream(
+        self, request: TranscriptionRequest
+    ) -> AsyncGenerator[Segment | Transcript, None]:
+        """Yield each segment as it is heard, then the whole; closing the stream stops the work.
+
+        Raises:
+            UnsupportedLanguage: the model does not know a language.
+            InvalidParameter: the model cannot translate, and should.
+        """
+        with self._metrics.call() as call:
+            heard = iterate_in_thread(
                 self._executor, lambda stop: self._engine.transcribe(request, stop)
             )
+            async with aclosing(heard):
+                async for item in heard:
+                    call.first_output()
+                    yield item
 
     async def ping(self) -> None:
         """Answer, so that the caller knows a replica is there."""

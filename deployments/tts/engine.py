@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from deployments.audio import Pcm
+from deployments.errors import InvalidParameter
 from deployments.messages import SpeechRequest, VoiceCatalog
 
 
@@ -27,5 +28,16 @@ class TtsEngine(Protocol):
 
         Raises:
             VoiceNotFound: no voice has the name that was asked for.
+            InvalidParameter: the engine has no such choice.
         """
         ...
+
+
+def refuse_top_p(request: SpeechRequest) -> None:
+    """For engines that do not choose between likely sounds.
+
+    Raises:
+        InvalidParameter: the request asks for such a choice.
+    """
+    if request.top_p not in (None, 1.0):
+        raise InvalidParameter("top_p", "this voice has no such choice; leave it out or use 1.0")

@@ -10,11 +10,13 @@ from deployments.audio import Pcm
 from deployments.errors import VoiceNotFound
 from deployments.messages import SpeechRequest, VoiceCatalog, VoiceInfo
 from deployments.sentences import split_sentences
+from deployments.tts.engine import refuse_top_p
 
 _VOICES = {"tone": 220.0, "high": 440.0}
 _SECONDS_PER_CHAR = 0.06  # about the pace of a Piper voice
 _PIECE_S = 1.0
 _MAX_SENTENCE_CHARS = 240
+_LOUDNESS = {True: 8000, False: 4000}  # normalised or not
 
 
 class FakeTtsEngine:
@@ -36,25 +38,27 @@ class FakeTtsEngine:
         voice = request.voice or "tone"
         if voice not in _VOICES:
             raise VoiceNotFound(voice)
+        refuse_top_p(request)
         return self._speak(_VOICES[voice], request, stop)
 
     def _speak(
         self, pitch_hz: float, request: SpeechRequest, stop: threading.Event
     ) -> Iterator[Pcm]:
         delay_s = self._settings.first_audio_s
-        for sentence in split_sentences(request.text, _MAX_SENTENCE_CHARS):
+        max_chars = request.chunk_chars or _MAX_SENTENCE_CHARS
+        for sentence in split_sentences(request.text, max_chars, early=request.early):
             left_s = len(sentence) * _SECONDS_PER_CHAR / request.speed
             while left_s > 0:
                 piece_s = min(left_s, _PIECE_S)
                 if stop.wait(delay_s + piece_s * self._settings.real_time_factor):
                     return
-                yield self._tone(pitch_hz, piece_s)
+                yield self._tone(pitch_hz, piece_s, _LOUDNESS[request.normalize])
                 delay_s, left_s = 0.0, left_s - piece_s
 
-    def _tone(self, pitch_hz: float, duration_s: float) -> Pcm:
+    def _tone(self, pitch_hz: float, duration_s: float, peak: int) -> Pcm:
         rate = self._settings.sample_rate
         step = 2 * math.pi * pitch_hz / rate
         samples = array(
-            "h", (int(8000 * math.sin(step * i)) for i in range(int(duration_s * rate)))
+            "h", (int(peak * math.sin(step * i)) for i in range(int(duration_s * rate)))
         )
         return Pcm(samples.tobytes(), rate)

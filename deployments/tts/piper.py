@@ -18,10 +18,13 @@ from deployments.audio import Pcm
 from deployments.errors import InvalidSetting, VoiceNotFound, WeightsNotFound
 from deployments.messages import SpeechRequest, VoiceCatalog, VoiceInfo
 from deployments.sentences import split_sentences
+from deployments.tts.engine import refuse_top_p
 from deployments.weights import resolve_weights
 
 _MAX_SENTENCE_CHARS = 240
 _PIECE_S = 1.0
+_OWN_TEMPERATURE = 0.7  # what a temperature is measured by: the voice as it was trained
+_HIGHEST_TIMING_TEMPERATURE = 1.0  # above it single sounds last for seconds
 _STOP_POLL_S = 0.02
 _SILENCE_LEVEL = 0.005  # of full scale
 _KEPT_SILENCE_S = 0.08  # the burst of a first "p" is quieter than that: 0.02 turned words
@@ -94,15 +97,20 @@ class PiperEngine:
         voice = self._voices.get(request.voice or self._default)
         if voice is None:
             raise VoiceNotFound(request.voice or self._default)
-        config = SynthesisConfig(length_scale=voice.config.length_scale / request.speed)
-        return self._speak(voice, request.text, config, stop)
+        refuse_top_p(request)
+        return self._speak(voice, request, _synthesis_config(voice.config, request), stop)
 
     def _speak(
-        self, voice: PiperVoice, text: str, config: SynthesisConfig, stop: threading.Event
+        self,
+        voice: PiperVoice,
+        request: SpeechRequest,
+        config: SynthesisConfig,
+        stop: threading.Event,
     ) -> Iterator[Pcm]:
         trim = True
         speaker = PiperVoice(cast("Any", _Stoppable(voice.session, stop)), voice.config)
-        for sentence in split_sentences(text, _MAX_SENTENCE_CHARS):
+        max_chars = request.chunk_chars or _MAX_SENTENCE_CHARS
+        for sentence in split_sentences(request.text, max_chars, early=request.early):
             with self._phonemizing:
                 phrases = voice.phonemize(sentence.replace("\0", " "))
             for phonemes in filter(None, phrases):
@@ -143,12 +151,25 @@ def _load_voice(key: str, reference: str, threads: int) -> PiperVoice:
     return PiperVoice(session=session, config=config)
 
 
+def _synthesis_config(voice: PiperConfig, request: SpeechRequest) -> SynthesisConfig:
+    temperature = _OWN_TEMPERATURE if request.temperature is None else request.temperature
+    return SynthesisConfig(
+        length_scale=voice.length_scale / request.speed,
+        noise_scale=voice.noise_scale * temperature / _OWN_TEMPERATURE,
+        noise_w_scale=voice.noise_w_scale
+        * min(temperature, _HIGHEST_TIMING_TEMPERATURE)
+        / _OWN_TEMPERATURE,
+        normalize_audio=request.normalize,
+    )
+
+
 def _samples(voice: PiperVoice, phoneme_ids: list[int], config: SynthesisConfig) -> np.ndarray:
     """Float samples in [-1, 1], at the loudness that `PiperVoice.synthesize` gives them."""
     audio = voice.phoneme_ids_to_audio(phoneme_ids, config)
     assert isinstance(audio, np.ndarray)  # noqa: S101 - a tuple only with alignments
     peak = float(np.max(np.abs(audio), initial=0.0))
-    return np.clip(audio / peak if peak > 1e-8 else audio, -1.0, 1.0)
+    loud = audio / peak if config.normalize_audio and peak > 1e-8 else audio
+    return np.clip(loud, -1.0, 1.0)
 
 
 def _without_leading_silence(audio: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -30,6 +30,7 @@ class TtsServer:
 
         Raises:
             VoiceNotFound: no voice has the name that was asked for.
+            InvalidParameter: the engine has no such choice.
         """
         with self._metrics.call() as call:
             pieces = iterate_in_thread(

@@ -11,8 +11,8 @@ import pytest
 from configs.settings import FakeSttSettings, WhisperSettings
 from deployments.audio import Pcm
 from deployments.errors import UnsupportedLanguage
-from deployments.messages import Transcript, TranscriptionRequest
-from deployments.stt.engine import SttEngine
+from deployments.messages import SpeechDetection, Transcript, TranscriptionRequest
+from deployments.stt.engine import SttEngine, whole_transcript
 from deployments.stt.fake import FakeSttEngine
 from tests.contract.speech_files import plain, speech
 
@@ -32,7 +32,8 @@ def engine(request: pytest.FixtureRequest) -> SttEngine:
 
 
 def hear(engine: SttEngine, request: TranscriptionRequest = FOX, **changes: Any) -> Transcript:
-    return engine.transcribe(dataclasses.replace(request, **changes), threading.Event())
+    wish = dataclasses.replace(request, **changes)
+    return whole_transcript(engine.transcribe(wish, threading.Event()))
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,12 @@ def test_silence_is_an_empty_text(
     assert transcript.duration_s == pytest.approx(duration_s)
 
 
+def test_segments_come_before_the_whole(engine: SttEngine, transcript: Transcript) -> None:
+    *segments, whole = engine.transcribe(FOX, threading.Event())
+    assert whole == transcript
+    assert tuple(segments) == transcript.segments
+
+
 def test_the_language_that_is_forced_is_the_one_that_is_told(engine: SttEngine) -> None:
     transcript = hear(engine, language="en")
     assert transcript.language == "en"
@@ -105,6 +112,23 @@ def test_a_language_that_does_not_exist_is_refused(engine: SttEngine, language: 
     assert caught.value.language == language[:32]
 
 
+@pytest.mark.parametrize("languages", [("xx",), ("en", "xx"), ("en", "x" * 1000)])
+def test_every_language_to_choose_from_must_exist(
+    engine: SttEngine, languages: tuple[str, ...]
+) -> None:
+    with pytest.raises(UnsupportedLanguage) as caught:
+        hear(engine, languages=languages)
+    assert caught.value.language == languages[-1][:32]
+
+
+def test_one_language_to_choose_from_is_the_one(engine: SttEngine) -> None:
+    assert hear(engine, languages=("en",)).language == "en"
+
+
+def test_a_language_comes_before_those_to_choose_from(engine: SttEngine) -> None:
+    assert hear(engine, language="en", languages=("xx",)).language == "en"
+
+
 @pytest.mark.parametrize(
     "wish",
     [
@@ -112,9 +136,14 @@ def test_a_language_that_does_not_exist_is_refused(engine: SttEngine, language: 
         {"prompt": ""},
         {"prompt": "fox " * 1000},
         {"temperature": 0.0},
+        {"keywords": ("fox", "lazy dog")},
+        {"keywords": ("fox",) * 1000},
+        {"detection": SpeechDetection()},
+        {"detection": SpeechDetection(threshold=0.3, silence_ms=500, padding_ms=100)},
     ],
+    ids=str,
 )
-def test_a_prompt_and_a_temperature_are_taken(engine: SttEngine, wish: dict[str, Any]) -> None:
+def test_a_wish_that_changes_little_is_taken(engine: SttEngine, wish: dict[str, Any]) -> None:
     assert "fox" in hear(engine, **wish).text
 
 
@@ -137,7 +166,7 @@ def test_a_stop_leaves_less_than_the_whole_utterance(engine: SttEngine, before: 
     stop = threading.Event() if before else StopsAtTheFirstLook()
     if before:
         stop.set()
-    stopped = engine.transcribe(request, stop)
+    stopped = whole_transcript(engine.transcribe(request, stop))
     assert stopped.segments == whole.segments[: len(stopped.segments)]
     assert len(stopped.segments) < len(whole.segments)
     assert stopped.text == "".join(segment.text for segment in stopped.segments).strip()

@@ -4,12 +4,13 @@ import importlib.util
 import threading
 import time
 from array import array
+from typing import Any
 
 import pytest
 
 from configs.settings import FakeTtsSettings, PiperSettings
 from deployments.audio import Pcm
-from deployments.errors import VoiceNotFound
+from deployments.errors import InvalidParameter, VoiceNotFound
 from deployments.messages import SpeechRequest
 from deployments.tts.engine import TtsEngine
 from deployments.tts.fake import FakeTtsEngine
@@ -33,13 +34,22 @@ def engine(request: pytest.FixtureRequest) -> TtsEngine:
 
 
 def speak(
-    engine: TtsEngine, text: str, speed: float = 1.0, stop: threading.Event | None = None
+    engine: TtsEngine,
+    text: str,
+    speed: float = 1.0,
+    stop: threading.Event | None = None,
+    **wishes: Any,
 ) -> list[Pcm]:
-    return list(engine.synthesize(SpeechRequest(text, speed=speed), stop or threading.Event()))
+    request = SpeechRequest(text, speed=speed, **wishes)
+    return list(engine.synthesize(request, stop or threading.Event()))
 
 
 def seconds(pieces: list[Pcm]) -> float:
     return sum(piece.duration_s for piece in pieces)
+
+
+def loudest(pieces: list[Pcm]) -> int:
+    return max(array("h", b"".join(piece.samples for piece in pieces)))
 
 
 def default_rate(engine: TtsEngine) -> int:
@@ -103,6 +113,57 @@ def test_speed_changes_the_length(engine: TtsEngine, speed: float, share: float)
 def test_a_longer_text_is_spoken_longer(engine: TtsEngine) -> None:
     one, two = seconds(speak(engine, SENTENCE)), seconds(speak(engine, f"{SENTENCE} {SENTENCE}"))
     assert two == pytest.approx(2 * one, rel=0.25)
+
+
+def test_a_text_can_keep_the_loudness_that_the_voice_gave_it(engine: TtsEngine) -> None:
+    own = loudest(speak(engine, SENTENCE, normalize=False))
+    assert 1_000 < own < 0.8 * loudest(speak(engine, SENTENCE))
+
+
+def test_the_lowest_temperature_always_speaks_the_same(engine: TtsEngine) -> None:
+    assert speak(engine, SENTENCE, temperature=0.0) == speak(engine, SENTENCE, temperature=0.0)
+
+
+def test_the_highest_temperature_still_speaks_at_a_natural_pace(engine: TtsEngine) -> None:
+    for _ in range(3):
+        spoken_s = seconds(speak(engine, SENTENCE, temperature=2.0))
+        assert 0.03 < spoken_s / len(SENTENCE) < SLOWEST_S_PER_CHAR
+
+
+@pytest.mark.parametrize("top_p", [None, 1.0])
+def test_a_choice_between_all_sounds_is_no_choice(engine: TtsEngine, top_p: float | None) -> None:
+    assert speak(engine, "Yes.", top_p=top_p)
+
+
+def test_a_choice_that_the_voice_has_not_is_refused(engine: TtsEngine) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        speak(engine, "Yes.", top_p=0.9)
+    assert caught.value.name == "top_p"
+
+
+def first_cut_s(engine: TtsEngine, text: str, **wishes: Any) -> float:
+    """How long the first text that is synthesised at once is heard: only its end is a short piece."""
+    stop = threading.Event()
+    spoken_s = 0.0
+    for piece in engine.synthesize(SpeechRequest(text, **wishes), stop):
+        spoken_s += piece.duration_s
+        if piece.duration_s < 1.0:
+            break
+    stop.set()
+    return spoken_s
+
+
+def test_an_early_start_begins_with_a_short_clause(engine: TtsEngine) -> None:
+    text = "Long before the sun was up, the old man went down to the river with his dog"
+    assert first_cut_s(engine, text, early=True) < 0.6 * first_cut_s(engine, text)
+    whole = seconds(speak(engine, text, early=True))
+    assert whole == pytest.approx(seconds(speak(engine, text)), rel=0.25)
+
+
+def test_what_is_spoken_at_once_can_be_bounded(engine: TtsEngine) -> None:
+    text = "fox " * 75
+    assert first_cut_s(engine, text, chunk_chars=100) < 0.6 * first_cut_s(engine, text)
+    assert first_cut_s(engine, text, chunk_chars=300) > 1.1 * first_cut_s(engine, text)
 
 
 @pytest.mark.parametrize("voice", ["nobody", "x" * 1000, "../joe"])

@@ -10,8 +10,14 @@ from faster_whisper import WhisperModel
 
 from configs.settings import WhisperSettings
 from deployments.audio import Pcm
-from deployments.errors import InvalidSetting, UnsupportedLanguage, WeightsNotFound
-from deployments.messages import Transcript, TranscriptionRequest
+from deployments.errors import (
+    InvalidParameter,
+    InvalidSetting,
+    UnsupportedLanguage,
+    WeightsNotFound,
+)
+from deployments.messages import SpeechDetection, Transcript, TranscriptionRequest
+from deployments.stt.engine import whole_transcript
 from deployments.stt.faster_whisper import FasterWhisperEngine
 from deployments.weights import resolve_weights
 from tests.contract.speech_files import FOLDER, plain, speech
@@ -52,7 +58,8 @@ def bare() -> WhisperModel:
 
 
 def hear(engine: FasterWhisperEngine, audio: Pcm, **wishes: Any) -> Transcript:
-    return engine.transcribe(TranscriptionRequest(audio, **wishes), threading.Event())
+    request = TranscriptionRequest(audio, **wishes)
+    return whole_transcript(engine.transcribe(request, threading.Event()))
 
 
 @pytest.mark.parametrize("name", ENGLISH)
@@ -67,7 +74,7 @@ def test_a_transcript_equals_the_bare_librarys(
     assert expected
     for ours, theirs in zip(transcript.segments, expected, strict=True):
         assert (ours.id, ours.text, ours.tokens) == (theirs.id, theirs.text, tuple(theirs.tokens))
-        assert (ours.start_s, ours.end_s) == (theirs.start, theirs.end)
+        assert (ours.start_s, ours.end_s, ours.seek) == (theirs.start, theirs.end, theirs.seek)
         assert (ours.avg_logprob, ours.no_speech_prob) == (
             theirs.avg_logprob,
             theirs.no_speech_prob,
@@ -90,6 +97,17 @@ def test_a_transcript_equals_the_bare_librarys(
         ({"prompt": "Forward, 10 metres."}, {"initial_prompt": "Forward, 10 metres."}),
         ({"temperature": 0.0}, {"temperature": 0.0}),
         ({"language": "en"}, {"language": "en"}),
+        ({"keywords": ("forward", "10 metres")}, {"hotwords": "forward, 10 metres"}),
+        (
+            {"detection": SpeechDetection(threshold=0.9, silence_ms=100, padding_ms=0)},
+            {
+                "vad_parameters": {
+                    "threshold": 0.9,
+                    "min_silence_duration_ms": 100,
+                    "speech_pad_ms": 0,
+                }
+            },
+        ),
     ],
 )
 def test_a_wish_does_what_the_librarys_option_does(
@@ -100,6 +118,15 @@ def test_a_wish_does_what_the_librarys_option_does(
     expected = [(segment.text, tuple(segment.tokens)) for segment in segments]
     heard = hear(tiny, speech(name), **wish).segments
     assert [(segment.text, segment.tokens) for segment in heard] == expected
+
+
+def test_detection_that_is_asked_for_skips_silence_whatever_the_settings_say() -> None:
+    engine = FasterWhisperEngine(settings(vad_filter=False))
+    spoken = speech("en_sphinx_goforward")
+    padded = Pcm(bytes(16_000 * 2 * 40) + spoken.samples, spoken.sample_rate)
+    (first, *_) = hear(engine, padded, detection=SpeechDetection()).segments
+    assert first.start_s > 38
+    assert first.seek == 0
 
 
 @pytest.mark.parametrize("level", [30, 300, 3_000])
@@ -117,7 +144,7 @@ def test_an_english_model_refuses_other_languages(tiny: FasterWhisperEngine) -> 
 
 
 def test_an_english_model_refuses_to_translate(tiny: FasterWhisperEngine) -> None:
-    with pytest.raises(UnsupportedLanguage):
+    with pytest.raises(InvalidParameter, match="multilingual"):
         hear(tiny, speech("es_syn_pangrama"), task="translate")
 
 
@@ -129,6 +156,30 @@ def test_a_multilingual_model_tells_the_language(base: FasterWhisperEngine) -> N
     assert spanish.language_probability > 0.5
     assert plain(spanish.text).endswith("comía feliz cardillo y kiwi")
     assert plain(english.text).startswith("go forward")
+
+
+@pytest.mark.parametrize(
+    ("name", "languages", "heard"),
+    [
+        ("es_syn_pangrama", ("en", "es"), "es"),
+        ("en_sphinx_goforward", ("es", "en"), "en"),
+        ("es_syn_pangrama", ("de", "zh"), "de"),
+    ],
+)
+def test_the_likeliest_of_some_languages_is_heard(
+    base: FasterWhisperEngine, name: str, languages: tuple[str, ...], heard: str
+) -> None:
+    transcript = hear(base, speech(name), languages=languages, temperature=0.0)
+    assert transcript.language == heard
+    assert transcript.language_probability is not None
+    assert 0 < transcript.language_probability < 1
+
+
+@pytest.mark.parametrize("languages", [(), ("en", "es")])
+def test_silence_has_no_text_in_any_language(
+    base: FasterWhisperEngine, languages: tuple[str, ...]
+) -> None:
+    assert hear(base, Pcm(bytes(32_000), 16_000), languages=languages).text == ""
 
 
 def test_a_multilingual_model_translates_as_the_bare_library_does(

@@ -1,6 +1,8 @@
 """What only llama.cpp can show: tokens, equality with the bare library, broken files."""
 
+import ctypes
 import importlib.util
+import json
 import threading
 import time
 from collections.abc import Sequence
@@ -11,8 +13,19 @@ import pytest
 
 from configs.settings import LlamaCppSettings
 from deployments.errors import InvalidSetting, WeightsNotFound
+from deployments.llm.grammar import gbnf
+from deployments.llm.instances import shortest_value
+from deployments.llm.json_schema import parse_schema
 from deployments.llm.llama_cpp import LlamaCppEngine
-from deployments.messages import ChatMessage, GenerationRequest, Role, Sampling, TextDelta
+from deployments.llm.token_sampler import GrammarRefusal, TokenSampler
+from deployments.messages import (
+    ChatMessage,
+    GenerationRequest,
+    JsonOutput,
+    Role,
+    Sampling,
+    TextDelta,
+)
 from deployments.weights import resolve_weights
 
 pytestmark = pytest.mark.model
@@ -248,3 +261,141 @@ def test_a_file_with_a_hostile_template_fails_harmlessly(
     file.unlink()
     assert caught.value.key == key
     assert not marker.exists()
+
+
+def _schema(**members: object) -> dict[str, object]:
+    return {"type": "object", "properties": members, "required": list(members)}
+
+
+LARGE = {
+    "everything": _schema(
+        texts={"type": "array", "items": {"type": "string", "minLength": 900}, "minItems": 2},
+        dates=_schema(a={"format": "date"}, b={"format": "time"}, c={"format": "date-time"}),
+        id={"type": "string", "format": "uuid"},
+        numbers={
+            "prefixItems": [{"type": "number", "minimum": n, "maximum": n**9} for n in range(9)]
+        },
+        names=_schema(**{'"\\"] \n\0\x7f\u2028 ::= {}': {"const": '\\" | root'}}),
+        free={"type": "object", "additionalProperties": {"type": ["null", "boolean"]}},
+        tree={"anyOf": [_schema(left={"$ref": "#/properties/tree"}), {"type": "null"}]},
+    ),
+    "deep": {"$ref": "#/$defs/0"}
+    | {
+        "$defs": {str(n): _schema(a={"$ref": f"#/$defs/{n + 1}"}) for n in range(200)} | {"200": {}}
+    },
+    "optional": {"properties": {f"name{n}": {"type": "integer"} for n in range(120)}},
+    "values": {"enum": [f"value {n}" for n in range(512)]},
+    "counted": _schema(**{f"p{n}": {"type": "array", "maxItems": 1000} for n in range(60)}),
+    "ambiguous": {"anyOf": [{"type": "string", "minLength": n} for n in range(1, 128)]},
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_llama_cpp_takes_a_grammar_and_its_shortest_value_soon(
+    smollm2: LlamaCppEngine, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = json.dumps(LARGE[name])
+    llama = _llama(smollm2)
+    started = time.perf_counter()
+    grammar = gbnf(JsonOutput(text))
+    vocabulary = llama_cpp.llama_model_get_vocab(llama.model)
+    assert vocabulary is not None
+    sampler = llama_cpp.llama_sampler_init_grammar(vocabulary, grammar.encode(), b"root")
+    assert sampler
+    value = shortest_value(parse_schema(text))
+    for token in [*llama.tokenize(value.encode(), add_bos=False), llama.token_eos()]:
+        one = (llama_cpp.llama_token_data * 1)(llama_cpp.llama_token_data(token, 1.0, 0.0))
+        array = llama_cpp.llama_token_data_array(one, 1, -1, False)
+        llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
+        assert one[0].logit == 1.0
+        llama_cpp.llama_sampler_accept(sampler, token)
+    llama_cpp.llama_sampler_free(sampler)
+    assert time.perf_counter() - started < 2
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_token_of_a_large_grammar_is_chosen_soon(smollm2: LlamaCppEngine, name: str) -> None:
+    request = GenerationRequest(
+        _conversation(("user", "Hello")),
+        Sampling(max_tokens=20, temperature=2.0, seed=1),
+        output=JsonOutput(json.dumps(LARGE[name])),
+    )
+    started = time.perf_counter()
+    assert list(smollm2.generate(request, threading.Event()))
+    assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("grammar", ["root ::= missing", "root ::= (", "root ::= root | [a]", "x"])
+def test_a_grammar_that_cannot_be_compiled_ends_no_process(
+    smollm2: LlamaCppEngine, grammar: str
+) -> None:
+    with pytest.raises(GrammarRefusal):
+        TokenSampler(_llama(smollm2), Sampling(), 0, grammar, ())
+
+
+def test_a_grammar_that_no_token_fits_ends_no_process(smollm2: LlamaCppEngine) -> None:
+    question = _conversation(("user", "Hello"))
+    before = _greedy(smollm2, question)
+    everything = range(_llama(smollm2).n_vocab())
+    for temperature in (0, 1.0):
+        sampling = Sampling(temperature=temperature)
+        with (
+            TokenSampler(_llama(smollm2), sampling, 0, "root ::= [a]", everything) as sampler,
+            pytest.raises(RuntimeError),
+        ):
+            sampler.next_token()
+    assert _greedy(smollm2, question) == before
+
+
+def test_a_reply_of_a_form_has_no_control_tokens(engine: LlamaCppEngine) -> None:
+    """They match the grammar with their names, and write nothing."""
+    vocabulary = engine._vocabulary
+    biases = tuple((token, 90.0) for token in vocabulary.silent)
+    assert biases
+    request = GenerationRequest(
+        _conversation(("user", "Hello")),
+        Sampling(max_tokens=40, seed=2, logit_bias=biases),
+        output=JsonOutput(json.dumps({"type": "string", "minLength": 5, "maxLength": 20})),
+    )
+    events = engine.generate(request, threading.Event())
+    written = "".join(event.text for event in events if isinstance(event, TextDelta))
+    assert 5 <= len(json.loads(written)) <= 20
+
+
+def test_a_bias_forbids_and_forces_tokens(engine: LlamaCppEngine) -> None:
+    llama = _llama(engine)
+    forced = llama.tokenize(b" fox", add_bos=False, special=False)[-1]
+    request = GenerationRequest(
+        sampling=Sampling(
+            max_tokens=3, temperature=0, repeat_penalty=1, logit_bias=((forced, 90),)
+        ),
+        prompt="The quick brown",
+    )
+    events = list(engine.generate(request, threading.Event()))
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == " fox" * 3
+
+    first = _first_token(engine, ())
+    assert _first_token(engine, ((first, -100.0),)) != first
+
+
+def _first_token(engine: LlamaCppEngine, biases: tuple[tuple[int, float], ...]) -> int:
+    sampling = Sampling(max_tokens=1, temperature=0, logit_bias=biases)
+    list(
+        engine.generate(
+            GenerationRequest(sampling=sampling, prompt="The sky is"), threading.Event()
+        )
+    )
+    with TokenSampler(_llama(engine), sampling, 0, None, ()) as sampler:
+        return sampler.next_token()
+
+
+def test_a_bare_prompt_is_read_as_text_without_a_template(engine: LlamaCppEngine) -> None:
+    llama, vocabulary = _llama(engine), engine._vocabulary
+    for prompt in ("Once upon a time", "<|im_start|>user\n<start_of_turn>user<bos><eos>", " x "):
+        tokens, dropped = engine._prompt(GenerationRequest(prompt=prompt))
+        assert dropped == 0
+        plain = llama.tokenize(prompt.encode(), add_bos=False, special=False)
+        assert tokens[-len(plain) :] == plain
+        added = llama_cpp.llama_vocab_get_add_bos(vocabulary._vocab)
+        assert tokens[: -len(plain)] == ([llama.token_bos()] if added else [])

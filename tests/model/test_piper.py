@@ -29,6 +29,36 @@ class StoppedAtWork:
             raise
 
 
+class Measured:
+    """A session that remembers how random each run was to be."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.noise: list[tuple[float, float]] = []
+
+    def run(self, outputs: Any, inputs: Any, options: Any) -> Any:
+        noise, _, timing_noise = inputs["scales"].tolist()
+        self.noise.append((noise, timing_noise))
+        return self._session.run(outputs, inputs, options)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "share", "timing_share"),
+    [(None, 1, 1), (0.7, 1, 1), (0.0, 0, 0), (0.35, 0.5, 0.5), (1.4, 2, 1 / 0.7)],
+)
+def test_a_temperature_is_a_share_of_the_voices_own(
+    monkeypatch: pytest.MonkeyPatch, temperature: float | None, share: float, timing_share: float
+) -> None:
+    engine = PiperEngine(PiperSettings())
+    (voice,) = engine._voices.values()
+    session = Measured(voice.session)
+    monkeypatch.setattr(voice, "session", session)
+    list(engine.synthesize(SpeechRequest("Yes.", temperature=temperature), threading.Event()))
+    own = voice.config
+    expected = (own.noise_scale * share, own.noise_w_scale * timing_share)
+    assert session.noise == [pytest.approx(expected, rel=1e-6)]
+
+
 def test_a_sentence_is_given_up_in_its_middle(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = PiperEngine(PiperSettings(threads=1))
     (voice,) = engine._voices.values()

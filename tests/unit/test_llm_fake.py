@@ -11,8 +11,11 @@ from deployments.messages import (
     GenerationEnd,
     GenerationEvent,
     GenerationRequest,
+    JsonOutput,
     Sampling,
     TextDelta,
+    ToolOutput,
+    ToolSignature,
 )
 
 
@@ -60,3 +63,27 @@ def test_words_come_at_the_pace_of_the_settings() -> None:
     started = time.perf_counter()
     _events(settings)
     assert time.perf_counter() - started >= 0.2
+
+
+def _text(output: JsonOutput | ToolOutput, said: str = "one two") -> str:
+    request = GenerationRequest((ChatMessage("user", said),), output=output)
+    events = FakeLlmEngine(QUICK).generate(request, threading.Event())
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+def test_json_without_a_schema_holds_the_reply() -> None:
+    assert _text(JsonOutput()) == '{"reply": "Paris is big."}'
+
+
+def test_json_of_a_schema_is_the_shortest() -> None:
+    assert _text(JsonOutput('{"properties": {"a": {"minLength": 2}}, "required": ["a"]}')) == (
+        '{"a": "xx"}'
+    )
+
+
+def test_a_tool_is_called_where_it_is_required_or_named() -> None:
+    tools = (ToolSignature("first", "{}"), ToolSignature("second", "{}"))
+    call = '<tool_call>{{"name": "{}", "arguments": {{}}}}</tool_call>'.format
+    assert _text(ToolOutput(tools, required=True), "call second") == call("first")
+    assert _text(ToolOutput(tools), "call second") == call("second")
+    assert _text(ToolOutput(tools)) == "Paris is big."

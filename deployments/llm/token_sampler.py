@@ -1,0 +1,151 @@
+"""Chooses the next token, by llama.cpp's samplers and a grammar.
+
+`llama_cpp.Llama` has samplers too, but with a grammar they end the process: where it cannot be
+compiled, and where no token fits. They also try the grammar on all the vocabulary for each token.
+"""
+
+import ctypes
+import math
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import llama_cpp
+import numpy as np
+
+from deployments.messages import Sampling
+
+_LAST_TOKENS = 64  # what the penalties look at
+_TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+
+
+class GrammarRefusal(Exception):
+    """llama.cpp cannot compile the grammar."""
+
+
+class TokenSampler:
+    """The choices for one reply; to be closed.
+
+    Raises:
+        GrammarRefusal: the grammar cannot be used.
+    """
+
+    def __init__(
+        self,
+        llama: llama_cpp.Llama,
+        sampling: Sampling,
+        seed: int,
+        grammar: str | None,
+        forbidden: Sequence[int],
+    ) -> None:
+        self._llama = llama
+        self._grammar = None if grammar is None else _compiled(llama, grammar)
+        self._chain = _chain(llama, sampling, seed)
+        self._forbidden = np.array(forbidden, np.intp)
+        self._candidates = np.zeros(llama.n_vocab() if grammar else 0, _TOKEN_DATA)
+
+    def __enter__(self) -> "TokenSampler":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        llama_cpp.llama_sampler_free(self._chain)
+        if self._grammar is not None:
+            llama_cpp.llama_sampler_free(self._grammar)
+
+    def next_token(self) -> int:
+        """The token after what the context holds.
+
+        Raises:
+            RuntimeError: no token of the vocabulary fits the grammar.
+        """
+        if self._grammar is None:
+            return llama_cpp.llama_sampler_sample(self._chain, self._llama.ctx, -1)
+        # The grammar is slow: ask it for one token first, and for all only where that does not fit.
+        token = self._choose()
+        if not self._fits(token, self._grammar):
+            token = self._choose(self._grammar)
+            if not self._fits(token, self._grammar):
+                raise RuntimeError("no token fits the grammar")
+        # llama.cpp ends the process where a grammar is given a token that it does not allow.
+        llama_cpp.llama_sampler_accept(self._grammar, token)
+        llama_cpp.llama_sampler_accept(self._chain, token)
+        return token
+
+    def _choose(self, grammar: "llama_cpp.llama_sampler_p | None" = None) -> int:
+        logits = llama_cpp.llama_get_logits_ith(self._llama.ctx, -1)
+        data = self._candidates
+        data["id"] = np.arange(len(data))
+        data["logit"] = np.ctypeslib.as_array(logits, shape=(len(data),))
+        data["logit"][self._forbidden] = -math.inf
+        candidates = _array(data)
+        if grammar is not None:
+            _apply(grammar, candidates)
+        _apply(self._chain, candidates)
+        if not 0 <= candidates.selected < candidates.size:
+            raise RuntimeError("no token was chosen")
+        return candidates.data[candidates.selected].id
+
+    def _fits(self, token: int, grammar: "llama_cpp.llama_sampler_p") -> bool:
+        one = np.array([(token, 1.0, 0.0)], _TOKEN_DATA)
+        _apply(grammar, _array(one))
+        return token not in self._forbidden and bool(np.isfinite(one["logit"][0]))
+
+
+def _array(data: "np.ndarray[tuple[int], np.dtype[np.void]]") -> llama_cpp.llama_token_data_array:
+    pointer = data.ctypes.data_as(ctypes.POINTER(llama_cpp.llama_token_data))
+    return llama_cpp.llama_token_data_array(pointer, len(data), -1, sorted=False)
+
+
+def _apply(
+    sampler: "llama_cpp.llama_sampler_p", candidates: llama_cpp.llama_token_data_array
+) -> None:
+    pointer: Any = ctypes.byref(candidates)
+    llama_cpp.llama_sampler_apply(sampler, pointer)
+
+
+def _compiled(llama: llama_cpp.Llama, grammar: str) -> "llama_cpp.llama_sampler_p":
+    vocabulary = llama_cpp.llama_model_get_vocab(llama.model)
+    if vocabulary is not None:
+        sampler = llama_cpp.llama_sampler_init_grammar(vocabulary, grammar.encode(), b"root")
+        if sampler:
+            return sampler
+    raise GrammarRefusal
+
+
+def _chain(llama: llama_cpp.Llama, sampling: Sampling, seed: int) -> "llama_cpp.llama_sampler_p":
+    """The samplers in the order of `llama_cpp.Llama`."""
+    chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
+    size = llama.n_vocab()
+    if sampling.logit_bias:
+        biases = (llama_cpp.llama_logit_bias * len(sampling.logit_bias))(*sampling.logit_bias)
+        added = [llama_cpp.llama_sampler_init_logit_bias(size, len(biases), biases)]
+    else:
+        added = []
+    added.append(
+        llama_cpp.llama_sampler_init_penalties(
+            size,
+            _LAST_TOKENS,
+            sampling.repeat_penalty,
+            sampling.frequency_penalty,
+            sampling.presence_penalty,
+        )
+    )
+    if sampling.temperature == 0:
+        added.append(llama_cpp.llama_sampler_init_greedy())
+    else:
+        added += [
+            llama_cpp.llama_sampler_init_top_k(sampling.top_k),
+            llama_cpp.llama_sampler_init_typical(sampling.typical_p, 1),
+            llama_cpp.llama_sampler_init_top_p(sampling.top_p, 1),
+            llama_cpp.llama_sampler_init_min_p(sampling.min_p, 1),
+            llama_cpp.llama_sampler_init_temp(sampling.temperature),
+            llama_cpp.llama_sampler_init_dist(seed),
+        ]
+    for sampler in added:
+        llama_cpp.llama_sampler_chain_add(chain, sampler)
+    return chain
