@@ -33,10 +33,52 @@ A model is `embedded/NAME` (inside an installed package), a path, or a name on t
 that is fetched on the first start (`HF_HOME` is where to, `HF_TOKEN` for gated ones).
 """
 
+ACCESS = """
+## API keys
+
+With `API_KEY_ENABLED=true` every route below `/v1/` needs a key, in the header `X-API-Key` or as
+`Authorization: Bearer KEY`; `/health`, `/metrics`, `/docs`, `/v1/livekit/status` and, with
+`access.public_lists`, the lists of models and voices do not. Keys are kept as SHA-256 hashes only.
+`python -m serve_app` takes them, and the LiveKit secret, out of the environment before Ray starts;
+where a cluster is started by other means, use a file.
+
+`API_KEYS` holds the keys themselves; `API_KEYS_FILE=/path` (or `API_KEYS=@/path`) names a file with
+one key a line (`#` begins a comment), or YAML, when it ends in `.yaml` or begins with `keys:`:
+
+```yaml
+keys:
+  - name: kitchen            # whose sessions and limits these are; else the hash's first 8 digits
+    key: sk-...              # the key itself, or
+    # sha256: 64 digits      # printf %s "$KEY" | sha256sum
+    expires: 2030-12-31      # the last day on which it works, UTC
+    limits:                  # over those of `access.rate`, one by one; null is no limit
+      {requests: 600, audio_seconds: 3600, concurrent: 4, window_seconds: 60, burst_multiplier: 2}
+```
+
+The file must be on every machine that runs a `dialogue` replica. A replica looks at it at most once a
+second and reads it again when it has changed: keys come, go and change without a restart. A file
+that is broken, gone or empty leaves the keys as they were, and an error in the log. Replace a file
+in one step (`mv`).
+
+## Rate limits
+
+`RATE_LIMIT_ENABLED=true` gives every caller the limits of `access.rate`: so many requests and seconds
+of audio (heard and spoken) in a window, and so many requests in progress. A caller is a key, or,
+where no key is asked for, the address of the connection: behind a reverse proxy that is the
+proxy's. Unused shares add up to `burst_multiplier` windows. Audio that was made is charged
+afterwards: that may be more than was left, and is made up for before the next request. A refused
+request gets 429 with `Retry-After` and is not counted; every answer to a limited caller has
+`x-ratelimit-*` headers.
+
+The counters are in the one replica of `state`: limits hold over all replicas of `dialogue`, and
+begin anew when it restarts. While it is away each replica counts alone
+(`app_rate_limit_alone_total`).
+"""
+
 
 def write() -> str:
     """The whole page."""
-    return "\n".join([HEAD, *_environment(), *_settings()]) + "\n"
+    return "\n".join([HEAD, *_environment(), ACCESS.rstrip(), *_settings()]) + "\n"
 
 
 def _environment() -> Iterator[str]:
@@ -65,13 +107,21 @@ def _settings() -> Iterator[str]:
             title = f"### `{name}`" + (f", engine `{_engine(model)}`" if len(models) > 1 else "")
             yield f"{title}\n\n{(model.__doc__ or '').strip()}\n"
             yield "| key | default | meaning |\n|---|---|---|"
-            for key, inner in model.model_fields.items():
-                yield _row(f"{name}.{key}", inner)
+            yield from _rows(name, model)
             yield ""
         if not models:
             plain.append(_row(name, field))
     yield "### The rest\n\n| key | default | meaning |\n|---|---|---|"
     yield from plain
+
+
+def _rows(place: str, model: type[BaseModel]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        inner = list(_models(field.annotation))
+        for each in inner:
+            yield from _rows(f"{place}.{name}", each)
+        if not inner:
+            yield _row(f"{place}.{name}", field)
 
 
 def _row(key: str, field: FieldInfo) -> str:
@@ -109,11 +159,13 @@ def _engine(model: type[BaseModel]) -> str:
 
 
 def _default_of(path: tuple[str, ...], engine: str | None) -> Any:
-    field = AppSettings.model_fields[path[0]]
-    for model in _models(field.annotation):
-        if engine is None or _engine(model) == engine:
-            return model.model_fields[path[1]].get_default()
-    return field.get_default()
+    value: Any = AppSettings()
+    if engine is not None:
+        models = _models(AppSettings.model_fields[path[0]].annotation)
+        value, path = next(m() for m in models if _engine(m) == engine), path[1:]
+    for name in path:
+        value = getattr(value, name)
+    return value
 
 
 if __name__ == "__main__":

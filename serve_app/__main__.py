@@ -21,7 +21,7 @@ from ray.serve.config import AutoscalingConfig, gRPCOptions
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, ServeDeploySchema
 
 from configs.problems import SettingsError, first_problem
-from configs.settings import load_settings
+from configs.settings import load_settings, move_secrets
 from deployments.errors import StartupError
 from serve_app.preflight import check_machine
 
@@ -35,6 +35,9 @@ def main() -> int:
     options = _options()
     try:
         config = _checked(options.config, options.port)
+        moved = move_secrets(application.args for application in config.applications)
+        for application, args in zip(config.applications, moved, strict=True):
+            application.args = args
     except (SettingsError, StartupError, OSError, yaml.YAMLError) as error:
         _say(f"The configuration is wrong. {error}")
         return 1

@@ -1,24 +1,36 @@
 """The FastAPI application: routes, middleware, error handlers; free of Ray."""
 
-from fastapi import FastAPI
+from functools import cache, partial
 
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.types import Lifespan
+
+from configs.settings import AppSettings
 from serve_app.auth import ApiKeys
-from serve_app.middleware import BodyLimit, RequestContext
+from serve_app.cross_origin import CrossOrigin
+from serve_app.key_ring import KeyRing
+from serve_app.middleware import BodyLimit, LastResort, RequestContext
+from serve_app.openapi.document import describe
 from serve_app.problems import install_error_handlers
+from serve_app.rate_limits import RateLimits
 from serve_app.routes import (
     dialogue,
+    docs,
     generate,
     health,
     livekit,
     models,
-    openai_audio,
     openai_chat,
     openai_completions,
+    openai_speech,
+    openai_transcriptions,
     references,
     sessions,
     speech,
 )
 from serve_app.services import Services
+from serve_app.shares import Shares, keeping
 
 _FAMILIES = (
     dialogue,
@@ -28,7 +40,8 @@ _FAMILIES = (
     generate,
     openai_chat,
     openai_completions,
-    openai_audio,
+    openai_transcriptions,
+    openai_speech,
     models,
     livekit,
     health,
@@ -36,14 +49,51 @@ _FAMILIES = (
 
 
 def build_api(services: Services) -> FastAPI:
-    """All routes over the given services."""
-    api = FastAPI(title="GemmaVoice Serve", version=health.VERSION)
+    """All routes over the given services.
+
+    Raises:
+        InvalidSetting: the file of the API keys cannot be used.
+    """
+    settings, access = services.settings, services.settings.access
+    ring, shares = KeyRing(access), Shares(services.state, services.http_metrics)
+    api = bare_api(settings, keeping(shares))
     api.state.services = services
+    install_error_handlers(api, _allowed())
+    # The last one added is the outermost.
+    api.add_middleware(BodyLimit, settings=settings)
+    api.add_middleware(RateLimits, shares=shares)
+    api.add_middleware(ApiKeys, access=access, ring=ring, shares=shares)
+    api.add_middleware(LastResort)
+    if access.cors_origins:
+        header = settings.request_id_header
+        api.add_middleware(CrossOrigin, origins=access.cors_origins, request_id_header=header)
+    api.add_middleware(RequestContext, settings=settings, metrics=services.http_metrics)
+    return api
+
+
+def bare_api(settings: AppSettings, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """The routes and their description, with nothing behind them."""
+    api = FastAPI(
+        title="GemmaVoice Serve",
+        version=health.VERSION,
+        openapi_url="/openapi.json" if settings.docs.enabled else None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    api.openapi = cache(partial(describe, api, settings))
     for family in _FAMILIES:
         api.include_router(family.router)
-    install_error_handlers(api)
-    # The last one added is the outermost.
-    api.add_middleware(BodyLimit, settings=services.settings)
-    api.add_middleware(ApiKeys, access=services.settings.access)
-    api.add_middleware(RequestContext, settings=services.settings, metrics=services.http_metrics)
+    if settings.docs.enabled:
+        api.include_router(docs.router)
     return api
+
+
+def _allowed() -> dict[str, str]:
+    """The methods of every path."""
+    methods: dict[str, set[str]] = {}
+    for family in _FAMILIES:
+        for route in family.router.routes:
+            if isinstance(route, APIRoute):
+                methods.setdefault(route.path, set()).update(route.methods or ())
+    return {path: ", ".join(sorted(each)) for path, each in methods.items()}

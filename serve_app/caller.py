@@ -1,20 +1,42 @@
 """Who calls, and what it may use."""
 
-from typing import Annotated, Protocol, cast
+from typing import Annotated, cast
 
 from fastapi import Depends, Request
 from starlette.types import Scope
 
+from deployments.errors import RateLimited
+from deployments.messages import Allowance, KeyLimits
+from serve_app.shares import Shares
+
 _SCOPE_KEY = "gemmavoice.caller"
 
 
-class Caller(Protocol):
+class Caller:
     """The owner of a request: a named key, or whoever comes without one."""
 
+    def __init__(
+        self, owner: str, limits: KeyLimits, shares: Shares, counted_as: str | None = None
+    ) -> None:
+        self.owner = owner  # whose sessions these are; never the key itself
+        self.limits = limits
+        self.allowance = Allowance()  # as far as is known
+        self._shares = shares
+        self._name = owner if counted_as is None else counted_as
+
     @property
-    def owner(self) -> str:
-        """Whose sessions these are; never the key itself."""
-        ...
+    def is_limited(self) -> bool:
+        """Whether anything is counted."""
+        limits = self.limits
+        return not (limits.requests is limits.audio_s is limits.concurrent is None)
+
+    async def admit(self, lease: str) -> None:
+        """Count this request, and hold the lease until it is released.
+
+        Raises:
+            RateLimited: the caller has used up its share.
+        """
+        self._heed(await self._shares.admit(self._name, self.limits, lease))
 
     async def spend_audio(self, seconds: float) -> None:
         """Count audio that is about to be worked on.
@@ -22,26 +44,18 @@ class Caller(Protocol):
         Raises:
             RateLimited: the caller has none left.
         """
-        ...
+        if self.limits.audio_s is not None:
+            self._heed(await self._shares.charge(self._name, self.limits, seconds))
 
     async def note_audio(self, seconds: float) -> None:
         """Count audio that was made; never refuses, and never fails."""
-        ...
+        if self.limits.audio_s is not None and seconds > 0:
+            self._shares.note(self._name, self.limits, seconds)
 
-
-class Anybody:
-    """A caller without limits."""
-
-    owner = "anybody"
-
-    async def spend_audio(self, seconds: float) -> None:
-        """Nothing is counted."""
-
-    async def note_audio(self, seconds: float) -> None:
-        """Nothing is counted."""
-
-
-_ANYBODY = Anybody()
+    def _heed(self, allowance: Allowance) -> None:
+        self.allowance = allowance
+        if allowance.refused is not None:
+            raise RateLimited(allowance.refused, allowance.retry_after_s)
 
 
 def set_caller(scope: Scope, caller: Caller) -> None:
@@ -49,8 +63,16 @@ def set_caller(scope: Scope, caller: Caller) -> None:
     scope[_SCOPE_KEY] = caller
 
 
+def caller_of(scope: Scope) -> Caller | None:
+    """Who sent the request of this scope; None on a route that asks nobody."""
+    return cast("Caller | None", scope.get(_SCOPE_KEY))
+
+
 def _caller(request: Request) -> Caller:
-    return cast("Caller", request.scope.get(_SCOPE_KEY, _ANYBODY))
+    caller = caller_of(request.scope)
+    if caller is None:
+        raise RuntimeError("this route asks nobody who calls")
+    return caller
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]

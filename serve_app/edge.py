@@ -5,6 +5,11 @@ and obeys some headers of the caller; here the id is checked and those headers a
 Serve itself answers, as plain text, while no ingress replica is there becomes the one envelope.
 """
 
+import asyncio
+import weakref
+from contextlib import suppress
+from typing import Any
+
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,10 +24,14 @@ _CONTROL_HEADERS = frozenset(
         b"x-request-timeout-seconds",
         b"x-request-disconnect-disabled",
         b"x-session-id",
-        b"serve_multiplexed_model_id",
+        b"serve-multiplexed-model-id",
+        HEADER.encode(),  # Serve takes it as it is; the checked one replaces it
     }
 )
+_ROUTER_PREFIX = b"x-serve-router-"  # what Serve's own router tells the proxy
 _FIRST_ERROR_STATUS = 400
+_AHEAD_BYTES = 512 * 1024
+_UNFETCHED_S = 1.0
 
 
 class EdgeMiddleware:
@@ -38,9 +47,7 @@ class EdgeMiddleware:
             return
         request_id = accepted_request_id(scope["headers"])
         scope["headers"] = [
-            (name, value)
-            for name, value in scope["headers"]
-            if name.lower() not in _CONTROL_HEADERS and name.lower() != HEADER.encode()
+            (name, value) for name, value in scope["headers"] if not _steers_serve(name)
         ] + [(HEADER.encode(), request_id.encode())]
         started = answering_for_serve = False
 
@@ -64,6 +71,71 @@ class EdgeMiddleware:
             )
 
 
+class UploadPace:
+    """Lets a body in no faster than the ingress fetches it.
+
+    Serve's proxy reads ahead without any bound, and the ingress fetches whatever is there at once:
+    without this, a file stands in memory several times over.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] == "http":
+            await self._app(scope, _PacedBody(receive).receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+class _Piece(dict[str, Any]):
+    """A message whose end can be seen: Serve drops it when the ingress has fetched it."""
+
+    __slots__ = ("__weakref__",)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+class _PacedBody:
+    """A body of which only so much is read ahead."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._loop = asyncio.get_running_loop()
+        self._fetched = asyncio.Event()
+        self._ahead_bytes = 0
+
+    async def receive(self) -> Message:
+        """The next message, once there is room for it.
+
+        A body that nobody fetches still comes in, slowly: only so is it seen that its sender left.
+        """
+        if self._ahead_bytes > _AHEAD_BYTES:
+            self._fetched.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._fetched.wait(), _UNFETCHED_S)
+        message = await self._receive()
+        size = len(message.get("body", b""))
+        if size == 0:
+            return message
+        self._ahead_bytes += size
+        piece = _Piece(message)
+        weakref.finalize(piece, self._loop.call_soon_threadsafe, self._gone, size)
+        return piece
+
+    def _gone(self, size: int) -> None:
+        self._ahead_bytes -= size
+        self._fetched.set()
+
+
+def _steers_serve(name: bytes) -> bool:
+    # Serve, and proxies in front of it, take '_' for '-'.
+    name = name.lower().replace(b"_", b"-")
+    return name in _CONTROL_HEADERS or name.startswith(_ROUTER_PREFIX)
+
+
 def _is_serves_own(start: Message) -> bool:
     """Whether Serve answers by itself; the application's errors are always JSON."""
     content_type = MutableHeaders(scope=start).get("content-type", "")
@@ -73,4 +145,4 @@ def _is_serves_own(start: Message) -> bool:
 
 def middlewares() -> list[Middleware]:
     """What Serve's proxy loads."""
-    return [Middleware(EdgeMiddleware)]
+    return [Middleware(EdgeMiddleware), Middleware(UploadPace)]

@@ -1,17 +1,20 @@
-"""Around every route: request id, metrics, and a bound on the body while it is read."""
+"""Around every route: request id, metrics, a last resort, and bounds on the body while it is read."""
 
+import asyncio
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from configs.settings import AppSettings
-from deployments.errors import BodyTooLarge
+from deployments.errors import BodyTimeout, BodyTooLarge
 from deployments.metrics import HttpMetrics
 from serve_app.problems import problem_of
-from serve_app.request_id import accepted_request_id
+from serve_app.request_id import accepted_request_id, request_id_of
+from serve_app.route_path import route_path
 
 _CLIENT_LEFT = 499  # nobody is there to see it; for the metrics
+_WITH_AUDIO = frozenset({"/v1/chat/completions"})  # JSON that holds audio
 _FORM_OVERHEAD_BYTES = 64 * 1024  # field names, borders and the small fields beside a file
 
 
@@ -49,13 +52,40 @@ class RequestContext:
             self._metrics.record(scope["method"], route, status, time.perf_counter() - start)
 
 
+class LastResort:
+    """Answers an unforeseen error here, where the other middleware still sees the answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        started = scope["type"] != "http"
+
+        async def send_noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        except Exception as error:
+            if started:
+                raise
+            await problem_of(error).response(request_id_of(scope))(scope, receive, send)
+
+
 class BodyLimit:
-    """Refuses a body as soon as it is known to be too large, with and without a Content-Length."""
+    """Refuses a body as soon as it is known to be too large, or takes too long to come."""
 
     def __init__(self, app: ASGIApp, settings: AppSettings) -> None:
         self._app = app
+        self._timeout_s = settings.timeouts.body_s
+        limits = settings.limits
         self._form_bytes = settings.audio.max_upload_bytes + _FORM_OVERHEAD_BYTES
-        self._json_bytes = settings.limits.max_json_bytes
+        self._json_bytes = limits.max_json_bytes
+        # base64 makes four bytes of three.
+        self._with_audio_bytes = limits.max_json_bytes + -(-limits.max_inline_audio_bytes // 3) * 4
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -63,22 +93,33 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        is_form = headers.get("content-type", "").startswith("multipart/")
-        limit = self._form_bytes if is_form else self._json_bytes
+        limit = self._limit(route_path(scope), headers)
         declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
-            response = problem_of(BodyTooLarge(limit)).response(scope["gemmavoice.request_id"])
+            response = problem_of(BodyTooLarge(limit)).response(request_id_of(scope))
             await response(scope, receive, send)
             return
         received = 0
+        deadline: float | None = asyncio.get_running_loop().time() + self._timeout_s
 
         async def receive_bounded() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, deadline
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise BodyTimeout(self._timeout_s) from None
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
                 if received > limit:
                     raise BodyTooLarge(limit)
+                if not message.get("more_body", False):
+                    deadline = None  # what is waited for now is the caller's leaving
             return message
 
         await self._app(scope, receive_bounded, send)
+
+    def _limit(self, path: str, headers: Headers) -> int:
+        if headers.get("content-type", "").lower().startswith("multipart/"):
+            return self._form_bytes
+        return self._with_audio_bytes if path in _WITH_AUDIO else self._json_bytes

@@ -1,6 +1,5 @@
 """The models that are served, by the names that clients may use."""
 
-import time
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePath
@@ -9,6 +8,7 @@ from configs.settings import AppSettings, LlmSettings, SttSettings, TtsSettings
 from deployments.errors import ModelNotFound
 
 _NAME_LIMIT = 128
+_CREATED = 1_795_478_400  # of this catalog, not of the weights: every replica must say the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,10 @@ class ModelCatalog:
     """One model a stage; a name of somebody else's model means the stage's own."""
 
     def __init__(self, settings: AppSettings) -> None:
-        created = int(time.time())  # noqa: TID251 - a date that clients see
         stt, llm, tts = settings.stt, settings.llm, settings.tts
         self._patterns = settings.names.models
         self.models = tuple(
-            ServedModel(_id(part, stage), stage, name, description, created)
+            ServedModel(_id(part, stage), stage, name, description, _CREATED)
             for part, stage, name, description in (
                 (llm, "llm", "Language model", "Writes text."),
                 (stt, "stt", "Speech to text", "Hears speech."),

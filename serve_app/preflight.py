@@ -13,15 +13,17 @@ from deployments.errors import InvalidSetting
 from deployments.llm.llama_loading import check_device
 from deployments.tts.server import OPENAUDIO_MISSING
 from deployments.weights import resolve_weights
+from serve_app.key_file import known_keys
 
 
 def check_machine(settings: AppSettings) -> None:
-    """Look for devices first, then for weights; those on a hub are fetched with visible progress.
+    """Look for keys and devices first, then for weights; those on a hub are fetched with visible progress.
 
     Raises:
         WeightsNotFound: a checkpoint is not there.
-        InvalidSetting: a device is not there.
+        InvalidSetting: a device is not there, or the file of the API keys cannot be used.
     """
+    known_keys(settings.access)
     stt, llm, tts = settings.stt, settings.llm, settings.tts
     if isinstance(stt, WhisperSettings):
         _check_cuda("stt.device", stt.device)

@@ -6,6 +6,7 @@ Every route answers errors in OpenAI's envelope with the request id inside:
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from serve_app.request_id import HEADER, request_id_of
 logger = logging.getLogger("ray.serve")
 
 _RETRY_AFTER_S = 1
+_WRONG_METHOD = 405
+_ENDS_CONNECTION = (errors.BodyTooLarge.code, errors.BodyTimeout.code)
 
 # Looked up along the error's class tree: the nearest ancestor decides.
 STATUS: dict[type[errors.SpeechError], int] = {
@@ -29,8 +32,11 @@ STATUS: dict[type[errors.SpeechError], int] = {
     errors.ModelNotFound: 404,
     errors.SessionNotFound: 404,
     errors.BodyTooLarge: 413,
+    errors.BodyTimeout: 408,
     errors.AccessDenied: 401,
+    errors.ForbiddenApiKey: 403,
     errors.RateLimited: 429,
+    errors.NotConfigured: 503,
     errors.StageFailed: 500,
     errors.StageUnavailable: 503,
     errors.StageOverloaded: 503,
@@ -77,8 +83,10 @@ class Problem:
         headers: dict[str, str] = {}
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)
-        if self.code == errors.BodyTooLarge.code:
+        if self.code in _ENDS_CONNECTION:
             headers["Connection"] = "close"  # the rest of the body is not wanted
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(self.body(request_id), self.status, headers)
 
 
@@ -111,22 +119,43 @@ def _retry_after_s(error: errors.SpeechError) -> int | None:
 
 def _validation_problem(error: RequestValidationError) -> Problem:
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
-    param = ".".join(place)[:128] or None
+    param = ".".join(_fields(first, getattr(error, "body", None)))[:128] or None
     if first["type"] == "json_invalid":
         return Problem(400, "invalid_json", "The body is not valid JSON.")
+    if first["type"] == "extra_forbidden":
+        return Problem(400, "unknown_parameter", f"Unknown parameter: '{param}'.", param)
     code = "missing_parameter" if first["type"] == "missing" else "invalid_parameter"
     message = f"Invalid value for '{param}': {first['msg']}" if param else str(first["msg"])
     return Problem(400, code, message, param)
 
 
-def install_error_handlers(api: FastAPI) -> None:
-    """Answer every error of every route with the envelope."""
+def _fields(error: Any, body: Any) -> list[str]:
+    """Where an error is, as the client wrote it: pydantic also names the members of unions."""
+    place = [part for part in error["loc"] if part not in ("body", "query", "path", "header")]
+    if not isinstance(body, dict):
+        return [str(part) for part in place]
+    node, fields = body, []
+    for index, part in enumerate(place):
+        known = isinstance(node, dict) and part in node
+        if known or (isinstance(node, list) and isinstance(part, int) and part < len(node)):
+            node = node[part]
+        elif error["type"] != "missing" or index < len(place) - 1:
+            continue
+        fields.append(str(part))
+    return fields
+
+
+def install_error_handlers(api: FastAPI, allowed: Mapping[str, str]) -> None:
+    """Answer every error of every route with the envelope; `allowed` are the methods of each path."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
         request_id = request_id_of(request.scope)
         response = problem_of(error).response(request_id)
-        response.headers.update(getattr(error, "headers", None) or {})  # such as Allow
+        response.headers.update(getattr(error, "headers", None) or {})
+        if response.status_code == _WRONG_METHOD:
+            # The framework names the methods of one route, and a path may have two.
+            path = getattr(request.scope.get("route"), "path", "")
+            response.headers["Allow"] = allowed.get(path, response.headers["Allow"])
         # The middleware has no hand in the answer to an unforeseen error.
         response.headers[HEADER] = request_id
         return response

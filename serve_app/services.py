@@ -106,6 +106,17 @@ class Services:
     models: ModelCatalog
     catalog: VoiceCatalog | None = None
 
+    async def voices(self) -> VoiceCatalog:
+        """All voices.
+
+        Raises:
+            SpeechError: the voice stage does not answer.
+        """
+        if self.catalog is None:
+            # Voices belong to the configuration: a change of them restarts the graph.
+            self.catalog = await self.tts.voices()
+        return self.catalog
+
     async def voice(self, name: str | None) -> VoiceInfo:
         """The voice with this name, or the default one.
 
@@ -113,12 +124,10 @@ class Services:
             VoiceNotFound: there is no such voice.
             SpeechError: the voice stage does not answer.
         """
-        if self.catalog is None:
-            # Voices belong to the configuration: a change of them restarts the graph.
-            self.catalog = await self.tts.voices()
+        catalog = await self.voices()
         name = self.settings.names.voices.get(name or "", name)
-        wanted = self.catalog.default if name in (None, "", "default") else name
-        for voice in self.catalog.voices:
+        wanted = catalog.default if name in (None, "", "default") else name
+        for voice in catalog.voices:
             if voice.name == wanted:
                 return voice
         raise VoiceNotFound(wanted)

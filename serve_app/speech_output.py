@@ -2,19 +2,22 @@
 
 import asyncio
 import base64
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from deployments.audio import Pcm
 from deployments.errors import InvalidParameter
-from serve_app.media.encode import AudioEncoder, EncodedAudio, encode_whole
+from deployments.messages import SpeechRequest
+from serve_app.media.encode import AudioEncoder, EncodedAudio, encode_slices, encode_whole
 from serve_app.media.formats import normalize_format, output_rate
 from serve_app.protocol.gemmavoice import AudioOut, SynthesisFields
 from serve_app.services import Services
 
 
 class SpeechOutput:
-    """Format, rate and gain of one answer, checked before any work starts."""
+    """Voice, format, rate and gain of one answer, checked before any work starts."""
 
     def __init__(self, fields: SynthesisFields, services: Services) -> None:
         audio = services.settings.audio
@@ -28,11 +31,33 @@ class SpeechOutput:
         self._gain = 10 ** (fields.volume / 20)
         if fields.references:
             raise InvalidParameter("references", "no voice that is served here can be cloned")
+        normalize = fields.normalize
+        self._speech = SpeechRequest(
+            text="",
+            speed=fields.speed,
+            normalize=audio.default_normalize if normalize is None else normalize,
+            chunk_chars=fields.chunk_length,
+            early=fields.latency in ("balanced", "low"),
+            temperature=fields.temperature,
+            top_p=fields.top_p,
+        )
 
     @property
     def media_type(self) -> str:
         """What the audio is served as."""
         return self._format.media_type
+
+    def speech(self, voice: str | None, text: str = "") -> SpeechRequest:
+        """What to ask of a voice, the engine's default where there is no name."""
+        return replace(self._speech, voice=voice, text=text)
+
+    def sample_rate(self, voice_rate: int) -> int:
+        """The rate of the answer for a voice's rate.
+
+        Raises:
+            InvalidParameter: the format cannot have the rate that was asked for.
+        """
+        return output_rate(self._format, voice_rate, self._rate)
 
     def encoder(self, voice_rate: int) -> AudioEncoder:
         """A streaming encoder for a voice's rate.
@@ -46,21 +71,38 @@ class SpeechOutput:
         """The next bytes of the stream; may be none yet."""
         return await asyncio.to_thread(encoder.encode, self._louder(piece.samples))
 
+    async def slices(self, pieces: Sequence[Pcm], voice_rate: int) -> AsyncGenerator[bytes, None]:
+        """All pieces as one file whose header is true, slice by slice."""
+        encoded = encode_slices(
+            (self._louder(piece.samples) for piece in pieces),
+            sum(len(piece.samples) for piece in pieces),
+            self.format,
+            pieces[0].sample_rate if pieces else voice_rate,
+            self._rate,
+        )
+        while (data := await asyncio.to_thread(next, encoded, None)) is not None:
+            yield data
+
     async def whole(self, pieces: list[Pcm], voice_rate: int) -> EncodedAudio:
         """All pieces as one file whose header is true."""
         samples = b"".join(self._louder(piece.samples) for piece in pieces)
         pcm = Pcm(samples, pieces[0].sample_rate if pieces else voice_rate)
         return await asyncio.to_thread(encode_whole, pcm, self.format, self._rate)
 
-    def answer(self, audio: EncodedAudio) -> AudioOut:
-        """Whole audio as GemmaVoice's JSON."""
+    def described(self, sample_rate: int) -> AudioOut:
+        """The answer as GemmaVoice's JSON, but for the audio."""
         return AudioOut(
-            audio_base64=base64.b64encode(audio.data).decode(),
+            audio_base64="",
             response_format=self.format,
-            media_type=audio.media_type,
-            sample_rate=audio.sample_rate,
+            media_type=self.media_type,
+            sample_rate=sample_rate,
             reference_id=self.reference_id,
         )
+
+    def answer(self, audio: EncodedAudio) -> AudioOut:
+        """Whole audio as GemmaVoice's JSON."""
+        encoded = base64.b64encode(audio.data).decode()
+        return self.described(audio.sample_rate).model_copy(update={"audio_base64": encoded})
 
     def _louder(self, samples: bytes) -> bytes:
         if self._gain == 1.0:

@@ -8,9 +8,19 @@ def sse(event: str, data: object) -> bytes:
     return f"event: {event}\ndata: {_json(data)}\n\n".encode()
 
 
+def sse_data(data: object) -> bytes:
+    """One server-sent event without a name, as OpenAI sends them."""
+    return f"data: {_json(data)}\n\n".encode()
+
+
 def ndjson(event: str, data: object) -> bytes:
     """One line `{"event", "data"}`."""
-    return (_json({"event": event, "data": data}) + "\n").encode()
+    return json_line({"event": event, "data": data})
+
+
+def json_line(data: object) -> bytes:
+    """One line of JSON."""
+    return (_json(data) + "\n").encode()
 
 
 def _json(data: object) -> str:

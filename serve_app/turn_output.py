@@ -4,8 +4,11 @@ import base64
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from starlette.responses import JSONResponse, Response
+
 from deployments.audio import Pcm
 from deployments.messages import FinishReason, Transcript
+from serve_app.audio_answer import json_answer
 from serve_app.dialogue.events import (
     Heard,
     ReplyDelta,
@@ -16,6 +19,7 @@ from serve_app.dialogue.events import (
     TurnTimings,
     VoiceFailed,
 )
+from serve_app.dialogue.memory import Memory
 from serve_app.media.encode import AudioEncoder
 from serve_app.protocol.gemmavoice import DialogueOut, TimingsOut, TranscriptionOut, WarningOut
 from serve_app.speech_output import SpeechOutput
@@ -26,6 +30,11 @@ _NOTHING_TO_SAY = WarningOut(
     code="nothing_to_say", message="The reply holds nothing that can be spoken."
 )
 _NO_SPEECH = WarningOut(code="no_speech", message="Nobody spoke in the audio.")
+_NO_MEMORY = WarningOut(
+    code="memory_unavailable",
+    message="The session's memory does not answer: this turn may not know of the turns before it, "
+    "and may not be remembered.",
+)
 
 
 @dataclass(slots=True)
@@ -33,11 +42,12 @@ class WholeTurn:
     """Collects a turn and answers once."""
 
     output: SpeechOutput
+    memory: Memory
     transcript: Transcript | None = None
     reply: str = ""
     finish_reason: FinishReason | None = None
     timings: TurnTimings | None = None
-    warning: WarningOut | None = None
+    warning: WarningOut | None = None  # why there is no audio, or not all of it
     pieces: list[Pcm] = field(default_factory=list[Pcm])
 
     async def note(self, event: TurnEvent) -> None:
@@ -59,24 +69,33 @@ class WholeTurn:
             case ReplyDelta():
                 pass
 
-    async def answer(self) -> DialogueOut:
+    def answer(self) -> Response:
         """The whole turn; call it after the last event."""
+        if not self.pieces:
+            return JSONResponse(self._body(None).model_dump(exclude_none=True))
+        voice_rate = self.pieces[0].sample_rate
+        body = self._body(self.output.sample_rate(voice_rate))
+        return json_answer(body, "audio_base64", self.output.slices(self.pieces, voice_rate))
+
+    def _body(self, sample_rate: int | None) -> DialogueOut:
+        """All but the audio."""
         assert self.transcript is not None and self.timings is not None  # noqa: PT018, S101
-        spoken = None
-        if self.pieces:
-            rate = self.pieces[0].sample_rate
-            spoken = self.output.answer(await self.output.whole(self.pieces, rate))
+        warnings = [self.warning] if self.warning else []
+        if self.memory.failed:
+            warnings.append(_NO_MEMORY)
         return DialogueOut(
             transcript=TranscriptionOut.of(self.transcript),
             response_text=self.reply,
-            audio_base64=spoken.audio_base64 if spoken else "",
+            audio_base64="",
             response_format=self.output.format,
             media_type=self.output.media_type,
-            sample_rate=spoken.sample_rate if spoken else None,
+            sample_rate=sample_rate,
             reference_id=self.output.reference_id,
+            session_id=self.memory.session_id,
             finish_reason=self.finish_reason,
             timings=timings_out(self.timings),
-            warning=self.warning,
+            warning=warnings[0] if warnings else None,
+            warnings=warnings or None,
         )
 
 
@@ -84,25 +103,27 @@ class StreamedTurn:
     """Writes each event as a line, audio as it is made.
 
     `metadata`, `transcript`, then `assistant_text_delta` and `audio_chunk` as they come, with the
-    whole `assistant_text` once it is written, perhaps a `warning`, and `done` with the timings.
+    whole `assistant_text` once it is written, perhaps a `warning` or two, and `done` with the timings.
     """
 
-    def __init__(self, output: SpeechOutput, voice_rate: int | None, push: Push) -> None:
-        self._output, self._push = output, push
+    def __init__(
+        self, output: SpeechOutput, voice_rate: int | None, memory: Memory, push: Push
+    ) -> None:
+        self._output, self._memory, self._push = output, memory, push
         self._warned = False
         self._encoder = None if voice_rate is None else output.encoder(voice_rate)
 
     async def begin(self) -> None:
         """Say what the audio will be; the rate is null while the voice does not answer."""
-        await self._line(
-            "metadata",
-            {
-                "response_format": self._output.format,
-                "media_type": self._output.media_type,
-                "sample_rate": self._encoder.sample_rate if self._encoder else None,
-                "reference_id": self._output.reference_id,
-            },
-        )
+        metadata = {
+            "response_format": self._output.format,
+            "media_type": self._output.media_type,
+            "sample_rate": self._encoder.sample_rate if self._encoder else None,
+            "reference_id": self._output.reference_id,
+        }
+        if self._memory.session_id:
+            metadata["session_id"] = self._memory.session_id
+        await self._line("metadata", metadata)
 
     async def note(self, event: TurnEvent) -> None:
         """Write one event."""
@@ -130,6 +151,8 @@ class StreamedTurn:
             await self._audio(encoder.flush())
         if timings.first_audio_s is None and not self._warned:
             await self._warn(_NOTHING_TO_SAY)
+        if self._memory.failed:
+            await self._warn(_NO_MEMORY)
         await self._line("done", {"timings": timings_out(timings).model_dump(exclude_none=True)})
 
     async def _warn(self, warning: WarningOut) -> None:

@@ -1,9 +1,12 @@
 """Tokens in, speakable clauses out."""
 
-from deployments.sentences import sentence_end, soft_break
+from deployments.sentences import (
+    FIRST_CLAUSE_CHARS,
+    LONGEST_FIRST_CLAUSE_CHARS,
+    sentence_end,
+    soft_break,
+)
 
-_FIRST_CLAUSE_CHARS = 16
-_LONGEST_FIRST_CLAUSE_CHARS = 80
 _LONGEST_CLAUSE_CHARS = 240
 
 
@@ -39,8 +42,8 @@ class ClauseSplitter:
     def _clause_end(self) -> int | None:
         end = sentence_end(self._pending, final=False)
         if end is None and self._first:
-            end = soft_break(self._pending, _FIRST_CLAUSE_CHARS)
-        longest = _LONGEST_FIRST_CLAUSE_CHARS if self._first else _LONGEST_CLAUSE_CHARS
+            end = soft_break(self._pending, FIRST_CLAUSE_CHARS)
+        longest = LONGEST_FIRST_CLAUSE_CHARS if self._first else _LONGEST_CLAUSE_CHARS
         if len(self._pending) > longest and (end is None or end > longest):
             end = self._pending.rfind(" ", 1, longest)
             end = end if end > 0 else longest

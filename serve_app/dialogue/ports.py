@@ -1,12 +1,14 @@
-"""What the conversation needs of the three stages."""
+"""What the conversation needs of the three stages and of the memory."""
 
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from deployments.audio import Pcm
 from deployments.messages import (
+    ChatMessage,
     GenerationEvent,
     GenerationRequest,
+    Session,
     SpeechRequest,
     Transcript,
     TranscriptionRequest,
@@ -34,4 +36,18 @@ class TextToSpeech(Protocol):
 
     def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Pcm, None]:
         """The audio as it is made. Raises `SpeechError`."""
+        ...
+
+
+class SessionStore(Protocol):
+    """Remembers dialogues, each by its owner and an id."""
+
+    async def read_session(self, owner: str, session_id: str) -> Session | None:
+        """A remembered dialogue; None where there is none. Raises `SpeechError`."""
+        ...
+
+    async def append_session(
+        self, owner: str, session_id: str, turn: tuple[ChatMessage, ...], drop_oldest: int = 0
+    ) -> None:
+        """Drop so many of the oldest messages, then add a turn. Raises `SpeechError`."""
         ...

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from deployments.audio import Pcm
-from deployments.errors import SpeechError
+from deployments.errors import InvalidParameter, SpeechError
 from deployments.messages import (
     ChatMessage,
     GenerationEnd,
@@ -33,6 +33,7 @@ from serve_app.dialogue.events import (
     VoiceFailed,
 )
 from serve_app.dialogue.ports import LanguageModel, SpeechToText, TextToSpeech
+from serve_app.dialogue.together import both
 
 _CLAUSES_AHEAD = 2  # the model may run this far ahead of the voice
 
@@ -71,6 +72,7 @@ class Turn:
 
         Raises:
             SpeechError: hearing or writing failed. A voice that fails does not fail the turn.
+            InvalidParameter: the voice has no such choice.
         """
         transcript = await self._stt.transcribe(request.utterance)
         self._mark("transcript_s")
@@ -85,6 +87,7 @@ class Turn:
 
         Raises:
             SpeechError: writing failed. A voice that fails does not fail the turn.
+            InvalidParameter: the voice has no such choice.
         """
         await self._answer(request, voice)
         self._mark("total_s")
@@ -92,12 +95,7 @@ class Turn:
 
     async def _answer(self, request: GenerationRequest, voice: SpeechRequest) -> None:
         clauses: asyncio.Queue[str | None] = asyncio.Queue(maxsize=_CLAUSES_AHEAD)
-        try:
-            async with asyncio.TaskGroup() as stages:
-                stages.create_task(self._think(request, clauses), name="think")
-                stages.create_task(self._speak(clauses, voice), name="speak")
-        except BaseExceptionGroup as group:
-            raise _first_error(group) from None
+        await both(self._think(request, clauses), self._speak(clauses, voice))
 
     async def _think(self, request: GenerationRequest, clauses: asyncio.Queue[str | None]) -> None:
         splitter = ClauseSplitter()
@@ -130,6 +128,8 @@ class Turn:
                 continue
             try:
                 await self._speak_clause(replace(voice, text=clause))
+            except InvalidParameter:
+                raise  # the caller can mend it
             except SpeechError as error:
                 failed = True
                 await self._emit(VoiceFailed(error.code, error.message))
@@ -148,11 +148,15 @@ class Turn:
             self._timings = replace(self._timings, **{phase: elapsed_s})
 
 
-def _conversation(heard: str, request: TurnRequest) -> GenerationRequest:
+def user_message(heard: str, request: TurnRequest) -> ChatMessage:
+    """What the model is told of an utterance."""
     # Replaced, not formatted: what was heard may hold braces.
-    user = request.prompt_template.replace("{transcript}", heard)
+    return ChatMessage("user", request.prompt_template.replace("{transcript}", heard))
+
+
+def _conversation(heard: str, request: TurnRequest) -> GenerationRequest:
     system = [ChatMessage("system", request.instructions)] if request.instructions else []
-    messages = (*system, *request.history, ChatMessage("user", user))
+    messages = (*system, *request.history, user_message(heard, request))
     return GenerationRequest(messages, request.sampling, drop_oldest=True)
 
 
@@ -166,10 +170,3 @@ def _written(text: str, end: GenerationEnd | None) -> ReplyWritten:
         end.completion_tokens,
         end.dropped_messages,
     )
-
-
-def _first_error(group: BaseExceptionGroup) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -71,7 +71,8 @@ class AudioDecoder:
                 outcome = await self._run(job, source, sink)
                 if outcome is not Outcome.DECODED:
                     raise self._refusal(outcome)
-                samples = os.pread(sink, job.max_samples * BYTES_PER_SAMPLE, 0)
+                written = min(os.fstat(sink).st_size, job.max_samples * BYTES_PER_SAMPLE)
+                samples = os.pread(sink, written, 0)
         if len(samples) < BYTES_PER_SAMPLE:
             raise InvalidAudio("The file holds no audio.")
         return Pcm(samples, DECODED_SAMPLE_RATE)

@@ -1,13 +1,16 @@
 """Encodes samples for a reply: piece by piece, or as one file."""
 
 import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from deployments.audio import Pcm
+from deployments.audio import BYTES_PER_SAMPLE, Pcm
 from serve_app.media.codec import CodecWriter, PieceSink
 from serve_app.media.formats import normalize_format, output_rate
-from serve_app.media.resample import Resampler
+from serve_app.media.resample import Resampler, resampled_count
 from serve_app.media.wav import wav_header
+
+_SLICE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +73,42 @@ def encode_whole(pcm: Pcm, format_name: str, target_rate: int | None = None) -> 
     """
     audio_format = normalize_format(format_name)
     rate = output_rate(audio_format, pcm.sample_rate, target_rate)
-    resampler = Resampler(pcm.sample_rate, rate)
-    samples = resampler.resample(pcm.samples) + resampler.flush()
+    slices = encode_slices([pcm.samples], len(pcm.samples), format_name, pcm.sample_rate, rate)
+    return EncodedAudio(b"".join(slices), rate, audio_format.media_type)
+
+
+def encode_slices(
+    pieces: Iterable[bytes], size: int, format_name: str, source_rate: int, target_rate: int | None
+) -> Iterator[bytes]:
+    """Pieces of samples, `size` bytes in all, as one file whose header tells its true length.
+
+    What it yields joins to the file. Bare samples are never held together; a compressed file is,
+    since its header is written last.
+
+    Raises:
+        InvalidParameter: the format is not known, or cannot hold the rate that was asked for.
+    """
+    audio_format = normalize_format(format_name)
+    rate = output_rate(audio_format, source_rate, target_rate)
+    samples = _resampled(pieces, source_rate, rate)
     if audio_format.codec is None:
-        header = wav_header(rate, len(samples)) if audio_format.name == "wav" else b""
-        return EncodedAudio(header + samples, rate, audio_format.media_type)
+        if audio_format.name == "wav":
+            count = resampled_count(size // BYTES_PER_SAMPLE, source_rate, rate)
+            yield wav_header(rate, count * BYTES_PER_SAMPLE)
+        yield from samples
+        return
     sink = io.BytesIO()
     writer = CodecWriter(audio_format.codec, rate, sink)
-    writer.write(samples)
+    for piece in samples:
+        writer.write(piece)
     writer.close()
-    return EncodedAudio(sink.getvalue(), rate, audio_format.media_type)
+    sink.seek(0)
+    while piece := sink.read(_SLICE_BYTES):
+        yield piece
+
+
+def _resampled(pieces: Iterable[bytes], source_rate: int, target_rate: int) -> Iterator[bytes]:
+    resampler = Resampler(source_rate, target_rate)
+    for piece in pieces:
+        yield resampler.resample(piece)
+    yield resampler.flush()

@@ -82,6 +82,7 @@ _FORMATS: Final = {
     )
 }
 _ALIASES: Final = {"ogg": "opus"}
+MEDIA_TYPES: Final = tuple(sorted({each.media_type for each in _FORMATS.values()}))
 
 
 def normalize_format(name: str) -> AudioFormat:

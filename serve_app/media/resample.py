@@ -6,8 +6,13 @@ import soxr
 from deployments.audio import BYTES_PER_SAMPLE
 
 
+def resampled_count(count: int, source_rate: int, target_rate: int) -> int:
+    """How many samples a `Resampler` makes of `count` samples."""
+    return round(count * target_rate / source_rate)
+
+
 class Resampler:
-    """Resamples mono 16-bit samples piece by piece; n in all become round(n * target / source)."""
+    """Resamples mono 16-bit samples piece by piece; their number is `resampled_count`."""
 
     def __init__(self, source_rate: int, target_rate: int) -> None:
         self._source_rate = source_rate
@@ -32,7 +37,7 @@ class Resampler:
         if self._stream is None:
             return b""
         rest = self._stream.resample_chunk(np.empty(0, "<i2"), last=True).tobytes()
-        total = round(self._received * self._target_rate / self._source_rate)
+        total = resampled_count(self._received, self._source_rate, self._target_rate)
         missing = max(total - self._returned, 0) * BYTES_PER_SAMPLE
         return self._count(rest[:missing].ljust(missing, b"\0"))
 

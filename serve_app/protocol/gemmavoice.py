@@ -2,17 +2,24 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue
 
 from deployments.messages import Segment, Transcript
 
 Stop = Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(max_length=16)]
 
-_NO_EFFECT = "Accepted, without effect: the voices that are served here have no such choice."
+# What no configuration can raise; 'limits' in the configuration is usually far below.
+_LONGEST_TEXT = 1_000_000
+_LONGEST_REFERENCE = 16 * 1024 * 1024
+_SILENT_WAV = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAIlYAAESsAAACABAAZGF0YQAAAAA="
 
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+def _example(**fields: JsonValue) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
 class SamplingFields(_Body):
@@ -37,43 +44,100 @@ class SamplingFields(_Body):
 class GenerationBody(SamplingFields):
     """A text to answer."""
 
-    prompt: str = Field(min_length=1)
-    system_prompt: str | None = None
+    model_config = _example(prompt="What is the capital of France?", max_tokens=64, temperature=0.7)
+
+    prompt: str = Field(
+        min_length=1,
+        max_length=_LONGEST_TEXT,
+        description="At most limits.max_prompt_chars of the configuration (32768).",
+    )
+    system_prompt: str | None = Field(
+        None,
+        max_length=_LONGEST_TEXT,
+        description="Replaces the configuration's; an empty one is none. As long as a prompt.",
+    )
+
+
+class GenerationOut(_Body):
+    """A whole reply; as a line of NDJSON, the reply so far."""
+
+    model_config = _example(generated_text="The capital of France is Paris.")
+
+    generated_text: str
 
 
 class DialogueGeneration(SamplingFields):
     """`generation_config` of a spoken turn."""
 
-    system_prompt: str | None = None
+    system_prompt: str | None = Field(
+        None, max_length=_LONGEST_TEXT, description="Where the form has no `instructions`."
+    )
 
 
 class SynthesisFields(_Body):
     """How to speak; a field left out is the configuration's."""
 
     format: str | None = Field(
-        None, validation_alias=AliasChoices("format", "response_format"), max_length=16
+        None,
+        validation_alias=AliasChoices("format", "response_format"),
+        max_length=16,
+        description="wav, pcm (16-bit samples without a header), mp3, flac, ogg (Opus), opus or aac.",
     )
-    sample_rate: int | None = Field(None, ge=8_000, le=48_000)
+    sample_rate: int | None = Field(
+        None,
+        ge=8_000,
+        le=48_000,
+        description="In Hz; none: the voice's own. mp3, aac and opus can hold certain rates alone.",
+    )
     reference_id: str | None = Field(
         None,
         validation_alias=AliasChoices("reference_id", "voice"),
         pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="Name of a voice; none: the default one.",
     )
-    speed: float = Field(1.0, ge=0.25, le=4.0)
+    speed: float = Field(1.0, ge=0.25, le=4.0, description="1.0 is the voice's own pace.")
     volume: float = Field(0.0, ge=-20.0, le=20.0, description="Gain in decibels.")
-    normalize: bool | None = Field(None, description=_NO_EFFECT)
-    chunk_length: int | None = Field(None, ge=100, le=300, description=_NO_EFFECT)
-    latency: Literal["normal", "balanced", "low"] | None = Field(None, description=_NO_EFFECT)
-    references: list[str] | None = Field(None, max_length=8)
-    top_p: float | None = Field(None, ge=0, le=1, description=_NO_EFFECT)
-    temperature: float | None = Field(None, ge=0, le=2, description=_NO_EFFECT)
+    normalize: bool | None = Field(
+        None,
+        description="Make every sentence as loud as it can be; false: as loud as the voice made it.",
+    )
+    chunk_length: int | None = Field(
+        None, ge=100, le=300, description="The most characters that are synthesised at once."
+    )
+    latency: Literal["normal", "balanced", "low"] | None = Field(
+        None,
+        description="'balanced' and 'low' speak the first clause by itself, so that audio starts "
+        "sooner; 'normal' speaks whole sentences.",
+    )
+    references: list[Annotated[str, Field(max_length=_LONGEST_REFERENCE)]] | None = Field(
+        None,
+        max_length=8,
+        description="Must be empty: no voice that is served here can be cloned.",
+    )
+    top_p: float | None = Field(
+        None, ge=0, le=1, description="Refused, but for 1.0, where the voice has no such choice."
+    )
+    temperature: float | None = Field(
+        None,
+        ge=0,
+        le=2,
+        description="How much the voice varies: 0 least, 0.7 as it was trained. Above 1.0 the "
+        "timing of a Piper voice varies no further.",
+    )
 
 
 class SynthesisBody(SynthesisFields):
     """A text to speak."""
 
-    text: str = Field(min_length=1, validation_alias=AliasChoices("text", "input"))
-    stream: bool = False
+    model_config = _example(text="Hello there. How are you?", format="mp3", speed=1.1)
+
+    text: str = Field(
+        min_length=1,
+        max_length=_LONGEST_TEXT,
+        validation_alias=AliasChoices("text", "input"),
+        description="At most limits.max_text_chars of the configuration (4096).",
+    )
+    stream: bool = Field(default=False, description="Send the audio as it is made.")
 
 
 class WordOut(_Body):
@@ -101,6 +165,24 @@ class SegmentOut(_Body):
 
 class TranscriptionOut(_Body):
     """What was heard."""
+
+    model_config = _example(
+        text="What is the capital of France?",
+        language="en",
+        duration=2.1,
+        segments=[
+            {
+                "id": 1,
+                "start": 0.0,
+                "end": 2.1,
+                "text": " What is the capital of France?",
+                "avg_logprob": -0.21,
+                "no_speech_prob": 0.01,
+                "compression_ratio": 0.94,
+                "temperature": 0.0,
+            }
+        ],
+    )
 
     text: str
     language: str | None = None
@@ -139,11 +221,23 @@ def _segment_out(segment: Segment) -> SegmentOut:
 class AudioOut(_Body):
     """Whole audio in base64; `sample_rate` is the true rate of what is inside."""
 
+    model_config = _example(
+        audio_base64=_SILENT_WAV, response_format="wav", media_type="audio/wav", sample_rate=22_050
+    )
+
     audio_base64: str
     response_format: str
     media_type: str
     sample_rate: int
     reference_id: str | None = None
+
+
+class ReferenceOut(_Body):
+    """A recording, checked and in base64."""
+
+    model_config = _example(reference_base64=_SILENT_WAV)
+
+    reference_base64: str
 
 
 class WarningOut(_Body):
@@ -175,6 +269,53 @@ class DialogueOut(_Body):
     media_type: str
     sample_rate: int | None
     reference_id: str | None = None
+    session_id: str | None = Field(None, description="As in the request.")
     finish_reason: str | None = None
     timings: TimingsOut
-    warning: WarningOut | None = None
+    warning: WarningOut | None = Field(None, description="The first of `warnings`.")
+    warnings: list[WarningOut] | None = Field(
+        None, description="All of them; what concerns the audio comes first."
+    )
+
+
+RoomName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+
+
+class RoomTokenBody(_Body):
+    """Who wants to join which room of the LiveKit server."""
+
+    model_config = _example(room_name="lobby", participant_name="Ada")
+
+    room_name: RoomName | None = Field(None, description="None: the configuration's.")
+    participant_name: str | None = Field(
+        None, min_length=1, max_length=128, description="Shown to the others; none: the identity."
+    )
+    participant_identity: RoomName | None = Field(
+        None, description="Unique in the room; none: a random one."
+    )
+
+
+class RoomTokenOut(_Body):
+    """A signed token (JWT) for one room, and where to use it."""
+
+    model_config = _example(
+        token="eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl",  # noqa: S106 - not a real one
+        url="wss://rooms.example",
+        room_name="lobby",
+        participant_identity="user-5f0c1d2e3a4b5c6d",
+    )
+
+    token: str
+    url: str
+    room_name: str
+    participant_identity: str
+
+
+class LiveKitStatusOut(_Body):
+    """Whether tokens are given here; `url` is null where no server is set."""
+
+    model_config = _example(enabled=True, url="wss://rooms.example", default_room="gemmavoice")
+
+    enabled: bool
+    url: str | None
+    default_room: str

@@ -6,16 +6,27 @@ from dataclasses import asdict
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Form, Request, UploadFile
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 
 from deployments.errors import InvalidParameter, SpeechError, TextTooLong, VoiceNotFound
-from deployments.messages import SpeechRequest, TranscriptionRequest, VoiceInfo
-from serve_app.dialogue.events import Emit, TurnEvent, TurnFinished, TurnTimings, VoiceFailed
+from deployments.messages import TranscriptionRequest, VoiceInfo
+from serve_app.caller import Caller, CallerDep
+from serve_app.dialogue.events import (
+    Emit,
+    Spoken,
+    TurnEvent,
+    TurnFinished,
+    TurnTimings,
+    VoiceFailed,
+)
+from serve_app.dialogue.memory import Memory
+from serve_app.dialogue.together import both
 from serve_app.dialogue.turn import Turn, TurnRequest
+from serve_app.protocol.dialogue import DialogueFields
 from serve_app.protocol.gemmavoice import DialogueGeneration, DialogueOut, SynthesisFields
+from serve_app.protocol.languages import language_code
 from serve_app.request_id import request_id_of
-from serve_app.routes.speech import LanguageField, language_code
 from serve_app.sampling import sampling_of
 from serve_app.services import Services, ServicesDep
 from serve_app.speech_output import SpeechOutput
@@ -26,47 +37,55 @@ from serve_app.turn_output import StreamedTurn, WholeTurn
 router = APIRouter(tags=["dialogue"])
 
 Config = TypeVar("Config", bound=BaseModel)
-JsonField = Annotated[str | None, Form(max_length=65_536, description="A JSON object.")]
 _PIPELINE = "speech_dialogue"
 
 
-@router.post("/v1/dialogue", response_model=DialogueOut)
-@router.post("/v1/conversation/dialogue", response_model=DialogueOut)
-async def dialogue(  # noqa: PLR0913 - one argument a form field
+class DialogueForm(DialogueFields):
+    """An utterance to answer, and how."""
+
+    file: UploadFile
+
+
+@router.post("/v1/dialogue", response_model=DialogueOut, summary="Spoken Turn")
+@router.post(
+    "/v1/conversation/dialogue",
+    response_model=DialogueOut,
+    summary="Spoken Turn (GemmaVoice's path)",
+)
+async def dialogue(
     request: Request,
     services: ServicesDep,
-    file: UploadFile,
-    instructions: Annotated[str | None, Form(description="Replaces the system prompt.")] = None,
-    generation_config: JsonField = None,
-    synthesis_config: JsonField = None,
-    stream_audio: Annotated[bool, Form()] = False,
-    language: LanguageField = None,
+    caller: CallerDep,
+    form: Annotated[DialogueForm, Form(media_type="multipart/form-data")],
 ) -> Response:
     """Hear an utterance, answer it, speak the answer; `stream_audio` sends NDJSON as it happens."""
     start = time.perf_counter()
-    generation = _config("generation_config", generation_config, DialogueGeneration)
-    synthesis = _config("synthesis_config", synthesis_config, SynthesisFields)
+    generation = _config("generation_config", form.generation_config, DialogueGeneration)
+    synthesis = _config("synthesis_config", form.synthesis_config, SynthesisFields)
     output = SpeechOutput(synthesis, services)
-    instructions = _instructions(services, instructions, generation)
+    instructions = _instructions(services, form, generation)
     voice = await _voice(services, synthesis, output)
     voice_rate = voice.sample_rate if voice else None
-    audio = await services.decoder.decode(file.file)
+    memory = Memory(services.state, caller.owner, form.session_id)
+    audio, history = await both(services.decoder.decode(form.file.file), memory.recall())
+    await caller.spend_audio(audio.duration_s)
     turn_request = TurnRequest(
-        utterance=TranscriptionRequest(audio, language=language_code(language)),
+        utterance=TranscriptionRequest(audio, language=language_code(form.language)),
         instructions=instructions,
         prompt_template=services.settings.prompts.spoken_template,
         sampling=sampling_of(generation, services.settings.spoken_sampling),
-        voice=SpeechRequest("", voice.name if voice else None, synthesis.speed),
+        voice=output.speech(voice.name if voice else None),
+        history=history,
     )
     timings = TurnTimings(start, decode_s=round(time.perf_counter() - start, 4))
-    run = _runner(services, turn_request, timings)
-    if not stream_audio:
-        whole = WholeTurn(output)
+    run = _runner(services, caller, memory, turn_request, timings)
+    if not form.stream_audio:
+        whole = WholeTurn(output, memory)
         await run(whole.note)
-        return JSONResponse((await whole.answer()).model_dump(exclude_none=True))
+        return whole.answer()
 
     async def produce(push: Push) -> None:
-        streamed = StreamedTurn(output, voice_rate, push)
+        streamed = StreamedTurn(output, voice_rate, memory, push)
         await streamed.begin()
         await run(streamed.note)
 
@@ -77,14 +96,23 @@ async def dialogue(  # noqa: PLR0913 - one argument a form field
 
 
 def _runner(
-    services: Services, request: TurnRequest, timings: TurnTimings
+    services: Services,
+    caller: Caller,
+    memory: Memory,
+    request: TurnRequest,
+    timings: TurnTimings,
 ) -> Callable[[Emit], Awaitable[None]]:
-    """The turn, with what it does recorded."""
+    """The turn, with what it does recorded, remembered and counted for its caller."""
     metrics = services.turn_metrics
 
     async def run(emit: Emit) -> None:
+        spoken_s = 0.0
+
         async def record(event: TurnEvent) -> None:
+            nonlocal spoken_s
             match event:
+                case Spoken(audio=audio):
+                    spoken_s += audio.duration_s
                 case TurnFinished(timings=finished):
                     phases = {k: v for k, v in asdict(finished).items() if v and k != "start"}
                     for phase, seconds in phases.items():
@@ -96,11 +124,15 @@ def _runner(
                     pass
             await emit(event)
 
+        listen = memory.listening(request, record)
         try:
-            await Turn(services.stt, services.llm, services.tts, record, timings).run(request)
+            await Turn(services.stt, services.llm, services.tts, listen, timings).run(request)
         except SpeechError as error:
             metrics.failed(_PIPELINE, error.code)
             raise
+        finally:
+            if spoken_s:
+                await caller.note_audio(spoken_s)
 
     return run
 
@@ -114,15 +146,15 @@ def _config(name: str, text: str | None, model: type[Config]) -> Config:
         raise InvalidParameter(place, first["msg"]) from None
 
 
-def _instructions(
-    services: Services, instructions: str | None, generation: DialogueGeneration
-) -> str:
+def _instructions(services: Services, form: DialogueFields, generation: DialogueGeneration) -> str:
     limit = services.settings.limits.max_prompt_chars
-    chosen = instructions if instructions is not None else generation.system_prompt
+    name, chosen = "instructions", form.instructions
+    if chosen is None:
+        name, chosen = "generation_config.system_prompt", generation.system_prompt
     if chosen is None:
         return services.settings.prompts.spoken
     if len(chosen) > limit:
-        raise TextTooLong("instructions", len(chosen), limit)
+        raise TextTooLong(name, len(chosen), limit)
     return chosen
 
 

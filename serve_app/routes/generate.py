@@ -1,27 +1,50 @@
 """Text in, text out."""
 
 from contextlib import aclosing
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
 
 from deployments.errors import TextTooLong
 from deployments.messages import ChatMessage, GenerationEnd, GenerationRequest, TextDelta
-from serve_app.protocol.gemmavoice import GenerationBody
+from serve_app.protocol.gemmavoice import GenerationBody, GenerationOut
 from serve_app.request_id import request_id_of
 from serve_app.sampling import sampling_of
 from serve_app.services import Services, ServicesDep
-from serve_app.sse import sse
+from serve_app.sse import json_line, sse
 from serve_app.streaming import Push, PushResponse
 
 router = APIRouter(tags=["text"])
 
+_NDJSON = "application/x-ndjson"
 
-class GenerationOut(BaseModel):
-    """A whole reply."""
 
-    generated_text: str
+def _usage(end: GenerationEnd) -> dict[str, int | str]:
+    return {
+        "prompt_tokens": end.prompt_tokens,
+        "completion_tokens": end.completion_tokens,
+        "total_tokens": end.prompt_tokens + end.completion_tokens,
+        "finish_reason": end.finish_reason,
+    }
+
+
+_STREAMS: dict[str, Any] = {
+    "text/event-stream": {
+        "schema": {"type": "string"},
+        "example": (
+            sse("text", {"text": "Paris."})
+            + sse("usage", _usage(GenerationEnd("stop", 14, 2)))
+            + sse("done", {})
+        ).decode(),
+    },
+    _NDJSON: {
+        "schema": {"type": "string"},
+        "example": (
+            json_line({"generated_text": "The"}) + json_line({"generated_text": "The capital"})
+        ).decode(),
+    },
+}
 
 
 @router.post("/v1/generate", response_model=GenerationOut)
@@ -32,12 +55,28 @@ async def generate(services: ServicesDep, body: GenerationBody) -> Response:
     return JSONResponse({"generated_text": "".join(pieces).strip()})
 
 
-@router.post("/v1/generate_stream", responses={200: {"content": {"text/event-stream": {}}}})
+@router.post(
+    "/v1/generate_stream",
+    response_class=Response,  # without a media type of its own
+    responses={200: {"content": _STREAMS}},
+)
 async def generate_stream(
-    request: Request, services: ServicesDep, body: GenerationBody
+    request: Request,
+    services: ServicesDep,
+    body: GenerationBody,
+    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
 ) -> Response:
-    """Answer a prompt as server-sent events: `text`…, `usage`, `done`."""
+    """Answer a prompt as it is written: server-sent events `text`…, `usage`, `done`.
+
+    With `Accept: application/x-ndjson` each line is `{"generated_text"}`, the reply so far.
+    """
     generation = _request(body, services)
+    if _NDJSON in accept:
+        return _lines(request, services, generation)
+    return _events(request, services, generation)
+
+
+def _events(request: Request, services: Services, generation: GenerationRequest) -> Response:
 
     async def produce(push: Push) -> None:
         async with aclosing(services.llm.generate(generation)) as events:
@@ -55,6 +94,19 @@ async def generate_stream(
     )
 
 
+def _lines(request: Request, services: Services, generation: GenerationRequest) -> Response:
+    async def produce(push: Push) -> None:
+        written = ""
+        async with aclosing(services.llm.generate(generation)) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    written += event.text
+                    await push(json_line({"generated_text": written.strip()}))
+
+    request_id = request_id_of(request.scope)
+    return PushResponse(produce, lambda problem: json_line(problem.body(request_id)), _NDJSON)
+
+
 def _request(body: GenerationBody, services: Services) -> GenerationRequest:
     settings = services.settings
     system = settings.prompts.written if body.system_prompt is None else body.system_prompt
@@ -67,12 +119,3 @@ def _request(body: GenerationBody, services: Services) -> GenerationRequest:
     return GenerationRequest(
         (*messages, ChatMessage("user", user)), sampling_of(body, settings.written_sampling)
     )
-
-
-def _usage(end: GenerationEnd) -> dict[str, int | str]:
-    return {
-        "prompt_tokens": end.prompt_tokens,
-        "completion_tokens": end.completion_tokens,
-        "total_tokens": end.prompt_tokens + end.completion_tokens,
-        "finish_reason": end.finish_reason,
-    }

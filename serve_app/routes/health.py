@@ -2,14 +2,15 @@
 
 import asyncio
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException
-from fastapi.responses import JSONResponse, Response
+from fastapi import APIRouter, HTTPException, Path
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from deployments.errors import SpeechError
 from serve_app.metrics_page import render_metrics
+from serve_app.protocol.health import AliveOut, HealthOut, ReadyOut, StageOut
 from serve_app.services import Services, ServicesDep, Stage
 
 router = APIRouter(tags=["health"])
@@ -17,13 +18,13 @@ router = APIRouter(tags=["health"])
 VERSION = version("gemmavoice-serve")
 
 
-@router.get("/health/live")
+@router.get("/health/live", response_model=AliveOut)
 async def live() -> dict[str, str]:
     """The ingress answers."""
     return {"status": "alive"}
 
 
-@router.get("/health/ready", responses={503: {"description": "A stage does not answer."}})
+@router.get("/health/ready", response_model=ReadyOut, responses={503: {"model": ReadyOut}})
 async def ready(services: ServicesDep) -> Response:
     """200 when every stage answers, else 503 with the ones that do not."""
     answers = await _ask_all(services)
@@ -31,7 +32,7 @@ async def ready(services: ServicesDep) -> Response:
     return JSONResponse(body, 200 if body["ready"] else 503)
 
 
-@router.get("/health")
+@router.get("/health", response_model=HealthOut)
 async def health(services: ServicesDep) -> dict[str, Any]:
     """The state of every stage."""
     answers = await _ask_all(services)
@@ -40,8 +41,11 @@ async def health(services: ServicesDep) -> dict[str, Any]:
     return {"status": status, "components": components, "version": VERSION}
 
 
-@router.get("/health/{stage}")
-async def stage_health(services: ServicesDep, stage: str) -> Response:
+@router.get("/health/{stage}", response_model=StageOut, responses={503: {"model": StageOut}})
+async def stage_health(
+    services: ServicesDep,
+    stage: Annotated[str, Path(description="`stt`, `llm` or `tts`.", examples=["stt"])],
+) -> Response:
     """The state of one stage: `stt`, `llm` or `tts`."""
     stages = _stages(services)
     if stage not in stages:
@@ -50,7 +54,7 @@ async def stage_health(services: ServicesDep, stage: str) -> Response:
     return JSONResponse(_component(stage, there=there), 200 if there else 503)
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics() -> Response:
     """Prometheus metrics of every replica on every node; at most about ten seconds old."""
     return Response(await render_metrics(), media_type=CONTENT_TYPE_LATEST)

@@ -1,5 +1,32 @@
 """Voice references, as GemmaVoice encodes them."""
 
-from fastapi import APIRouter
+from collections.abc import AsyncGenerator
+
+from fastapi import APIRouter, UploadFile
+from fastapi.responses import Response
+
+from serve_app.audio_answer import json_answer
+from serve_app.caller import CallerDep
+from serve_app.protocol.gemmavoice import ReferenceOut
+from serve_app.services import ServicesDep
 
 router = APIRouter(tags=["references"])
+
+_SLICE_BYTES = 192 * 1024
+
+
+@router.post("/v1/encode-reference", response_model=ReferenceOut)
+async def encode_reference(services: ServicesDep, caller: CallerDep, file: UploadFile) -> Response:
+    """A recording in base64, as `references` has it; its bytes are the upload's own.
+
+    It must be audio that can be decoded. No voice that is served here can be cloned with it.
+    """
+    audio = await services.decoder.decode(file.file)
+    await caller.spend_audio(audio.duration_s)
+    return json_answer(ReferenceOut(reference_base64=""), "reference_base64", _slices(file))
+
+
+async def _slices(file: UploadFile) -> AsyncGenerator[bytes, None]:
+    await file.seek(0)
+    while data := await file.read(_SLICE_BYTES):
+        yield data

@@ -1,8 +1,9 @@
 """Speech to text, and text to speech."""
 
 import base64
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Header, Request, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -11,7 +12,12 @@ from deployments.audio import Pcm
 from deployments.errors import InvalidParameter, TextTooLong
 from deployments.messages import SpeechRequest, Transcript, TranscriptionRequest
 from deployments.sentences import is_speakable
+from serve_app.audio_answer import file_answer, json_answer
+from serve_app.caller import Caller, CallerDep
+from serve_app.media.encode import AudioEncoder
+from serve_app.media.formats import MEDIA_TYPES
 from serve_app.protocol.gemmavoice import AudioOut, SynthesisBody, TranscriptionOut
+from serve_app.protocol.languages import language_code
 from serve_app.request_id import request_id_of
 from serve_app.services import Services, ServicesDep
 from serve_app.speech_output import SpeechOutput
@@ -26,9 +32,34 @@ PromptField = Annotated[str | None, Form(max_length=4096, description="Names and
 TranscriptFormat = Literal["json", "verbose_json", "text", "srt", "vtt"]
 
 
-@router.post("/v1/speech-to-text", response_model=TranscriptionOut)
+_TRANSCRIPTS: dict[str, Any] = {
+    "text/plain": {"schema": {"type": "string"}, "example": "What is it?\n"},
+    "application/x-subrip": {
+        "schema": {"type": "string"},
+        "example": "1\n00:00:00,000 --> 00:00:02,100\nWhat is it?\n",
+    },
+    "text/vtt": {
+        "schema": {"type": "string"},
+        "example": "WEBVTT\n\n00:00:00.000 --> 00:00:02.100\nWhat is it?\n",
+    },
+}
+_SPEECH: dict[str, Any] = {
+    **{name: {"schema": {"type": "string", "format": "binary"}} for name in MEDIA_TYPES},
+    "text/event-stream": {
+        "schema": {"type": "string"},
+        "example": (sse("audio_chunk", "AAAA") + sse("done", {"status": "complete"})).decode(),
+    },
+}
+
+
+@router.post(
+    "/v1/speech-to-text",
+    response_model=TranscriptionOut,
+    responses={200: {"content": _TRANSCRIPTS}},
+)
 async def speech_to_text(  # noqa: PLR0913 - one argument a form field
     services: ServicesDep,
+    caller: CallerDep,
     file: UploadFile,
     language: LanguageField = None,
     prompt: PromptField = None,
@@ -39,6 +70,7 @@ async def speech_to_text(  # noqa: PLR0913 - one argument a form field
 ) -> Response:
     """Transcribe an upload, or translate it to English."""
     audio = await services.decoder.decode(file.file)
+    await caller.spend_audio(audio.duration_s)
     request = TranscriptionRequest(
         audio=audio,
         language=language_code(language),
@@ -48,11 +80,6 @@ async def speech_to_text(  # noqa: PLR0913 - one argument a form field
         word_timestamps=word_timestamps or response_format == "verbose_json",
     )
     return _transcript_response(await services.stt.transcribe(request), response_format)
-
-
-def language_code(language: str | None) -> str | None:
-    """Whisper's code for a language tag such as 'en-US'."""
-    return language.split("-")[0].split("_")[0].lower() if language else None
 
 
 def _transcript_response(transcript: Transcript, response_format: TranscriptFormat) -> Response:
@@ -67,12 +94,13 @@ def _transcript_response(transcript: Transcript, response_format: TranscriptForm
             return JSONResponse(TranscriptionOut.of(transcript).model_dump(exclude_none=True))
 
 
-@router.post("/v1/text-to-speech", response_model=AudioOut)
+@router.post("/v1/text-to-speech", response_model=AudioOut, responses={200: {"content": _SPEECH}})
 async def text_to_speech(
     request: Request,
     services: ServicesDep,
+    caller: CallerDep,
     body: SynthesisBody,
-    accept: Annotated[str, Header()] = "*/*",
+    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
 ) -> Response:
     """Speak a text: JSON with base64, or the audio itself (`Accept: audio/*`), whole or streamed."""
     if len(body.text) > services.settings.limits.max_text_chars:
@@ -81,21 +109,36 @@ async def text_to_speech(
         raise InvalidParameter("text", "it holds nothing that can be spoken")
     output = SpeechOutput(body, services)
     voice = await services.voice(body.reference_id)
-    speech = SpeechRequest(body.text, voice.name, body.speed)
+    sample_rate = output.sample_rate(voice.sample_rate)
+    headers = _audio_headers(output, sample_rate)
     binary = "audio/" in accept
+    spoken = counted_speech(services, caller, output.speech(voice.name, body.text))
     if body.stream:
-        return _streamed(services, speech, output, voice.sample_rate, request, binary=binary)
-    pieces = await _all_pieces(services, speech)
-    audio = await output.whole(pieces, voice.sample_rate)
-    headers = _audio_headers(output, audio.sample_rate)
+        encoder = output.encoder(voice.sample_rate)
+        return _streamed(
+            spoken, output, encoder, headers, request_id_of(request.scope), binary=binary
+        )
+    async with aclosing(spoken):
+        pieces = [piece async for piece in spoken]
+    slices = output.slices(pieces, voice.sample_rate)
     if binary:
-        return Response(audio.data, media_type=audio.media_type, headers=headers)
-    return JSONResponse(output.answer(audio).model_dump(exclude_none=True), headers=headers)
+        return file_answer(slices, output.media_type, headers)
+    return json_answer(output.described(sample_rate), "audio_base64", slices, headers)
 
 
-async def _all_pieces(services: Services, speech: SpeechRequest) -> list[Pcm]:
-    async with aclosing(services.tts.synthesize(speech)) as pieces:
-        return [piece async for piece in pieces]
+async def counted_speech(
+    services: Services, caller: Caller, speech: SpeechRequest
+) -> AsyncGenerator[Pcm, None]:
+    """The audio of a text as it is made, counted for the caller even where it breaks off."""
+    spoken_s = 0.0
+    try:
+        async with aclosing(services.tts.synthesize(speech)) as pieces:
+            async for piece in pieces:
+                spoken_s += piece.duration_s
+                yield piece
+    finally:
+        if spoken_s:
+            await caller.note_audio(spoken_s)
 
 
 def _audio_headers(output: SpeechOutput, sample_rate: int) -> dict[str, str]:
@@ -106,22 +149,20 @@ def _audio_headers(output: SpeechOutput, sample_rate: int) -> dict[str, str]:
 
 
 def _streamed(
-    services: Services,
-    speech: SpeechRequest,
+    spoken: AsyncGenerator[Pcm, None],
     output: SpeechOutput,
-    voice_rate: int,
-    request: Request,
+    encoder: AudioEncoder,
+    headers: dict[str, str],
+    request_id: str,
     *,
     binary: bool,
 ) -> Response:
-    encoder = output.encoder(voice_rate)
-
     def framed(data: bytes) -> bytes:
         return data if binary else sse("audio_chunk", base64.b64encode(data).decode())
 
     async def produce(push: Push) -> None:
-        async with aclosing(services.tts.synthesize(speech)) as pieces:
-            async for piece in pieces:
+        async with aclosing(spoken):
+            async for piece in spoken:
                 if data := await output.encode(encoder, piece):
                     await push(framed(data))
         if data := encoder.flush():
@@ -129,10 +170,9 @@ def _streamed(
         if not binary:
             await push(sse("done", {"status": "complete"}))
 
-    request_id = request_id_of(request.scope)
     return PushResponse(
         produce,
         lambda problem: None if binary else sse("error", problem.body(request_id)),
         encoder.media_type if binary else "text/event-stream",
-        _audio_headers(output, encoder.sample_rate),
+        headers,
     )

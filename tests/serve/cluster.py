@@ -63,10 +63,15 @@ def launcher_environment(**extra: str) -> dict[str, str]:
     return settings | extra
 
 
-def derived_config(path: Path, applications: dict[str, dict[str, Any]]) -> Path:
+def derived_config(
+    path: Path,
+    applications: dict[str, dict[str, Any]],
+    deployments: dict[str, dict[str, Any]] | None = None,
+) -> Path:
     """Write `configs/test.yaml` with one application for each name, over other settings.
 
-    The name "speech" is served at `/`, any other one at `/name`.
+    The name "speech" is served at `/`, any other one at `/name`. `deployments` holds other options
+    of a deployment, by its name.
     """
     tree = yaml.safe_load((ROOT / "configs/test.yaml").read_text())
     template = tree["applications"][0]
@@ -74,6 +79,12 @@ def derived_config(path: Path, applications: dict[str, dict[str, Any]]) -> Path:
         template
         | {"name": name, "route_prefix": "/" if name == "speech" else f"/{name}"}
         | {"args": _merged(template["args"], changes)}
+        | {
+            "deployments": [
+                _merged(options, (deployments or {}).get(options["name"], {}))
+                for options in template["deployments"]
+            ]
+        }
         for name, changes in applications.items()
     ]
     path.write_text(yaml.safe_dump(tree))
@@ -199,14 +210,14 @@ def session_members(leader: int) -> list[psutil.Process]:
 
 
 @contextmanager
-def launched(config: Path, log: Path) -> Iterator[Cluster]:
+def launched(config: Path, log: Path, **environ: str) -> Iterator[Cluster]:
     """Start the launcher, wait until it serves, and leave nothing of it behind."""
     port = free_port()
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "serve_app", str(config), "--port", str(port)],
             cwd=ROOT,
-            env=launcher_environment(**FAST_INTERVALS),
+            env=launcher_environment(**FAST_INTERVALS, **environ),
             stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -24,6 +24,7 @@ from deployments.llm.fake import FakeLlmEngine
 from deployments.messages import (
     GenerationEvent,
     GenerationRequest,
+    Segment,
     SpeechRequest,
     Transcript,
     TranscriptionRequest,
@@ -32,7 +33,7 @@ from deployments.messages import (
 from deployments.metrics import HttpMetrics, TurnMetrics
 from deployments.pump import iterate_in_thread, run_in_thread
 from deployments.state.server import StateServer
-from deployments.stt.engine import SttEngine
+from deployments.stt.engine import SttEngine, whole_transcript
 from deployments.stt.fake import FakeSttEngine
 from deployments.tts.engine import TtsEngine
 from deployments.tts.fake import FakeTtsEngine
@@ -73,8 +74,21 @@ class SttStage(Stage):
         self.requests.append(request)
         self.check()
         return await run_in_thread(
-            self.executor, lambda stop: self.engine.transcribe(request, stop)
+            self.executor, lambda stop: whole_transcript(self.engine.transcribe(request, stop))
         )
+
+    async def transcribe_stream(
+        self, request: TranscriptionRequest
+    ) -> AsyncGenerator[Segment | Transcript, None]:
+        self.requests.append(request)
+        self.check()
+        heard = iterate_in_thread(self.executor, lambda s: self.engine.transcribe(request, s))
+        try:
+            async with aclosing(heard):
+                async for item in heard:
+                    yield item
+        finally:
+            self.closed.set()
 
 
 @dataclass
@@ -145,10 +159,18 @@ class Records:
     requests: list[tuple[str, str, int]] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)
     turns: list[tuple[str, str]] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    alone: int = 0
 
     def record(self, method: str, route: str, status: int, duration_s: float) -> None:
         assert duration_s >= 0
         self.requests.append((method, route, status))
+
+    def refused(self, scope: str) -> None:
+        self.refusals.append(scope)
+
+    def decided_alone(self) -> None:
+        self.alone += 1
 
     def phase(self, phase: str, seconds: float) -> None:
         self.phases.append(phase)

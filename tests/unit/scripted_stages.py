@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from deployments.audio import Pcm
 from deployments.errors import SpeechError
 from deployments.messages import (
+    ChatMessage,
     GenerationEnd,
     GenerationEvent,
     GenerationRequest,
@@ -17,6 +18,7 @@ from deployments.messages import (
     TranscriptionRequest,
 )
 from serve_app.dialogue.events import TurnEvent, TurnTimings
+from serve_app.dialogue.memory import Memory
 from serve_app.dialogue.turn import Turn, TurnRequest
 
 UTTERANCE = TranscriptionRequest(Pcm(bytes(3200), 16_000))
@@ -39,6 +41,7 @@ class Stages:
     stt_gate: asyncio.Event = OPEN
     tts_gate: asyncio.Event = OPEN
     ends: bool = True
+    dropped: int = 0  # messages of the history that the model leaves out
     asked: list[GenerationRequest] = field(default_factory=list)
     spoken: list[SpeechRequest] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
@@ -66,7 +69,7 @@ class Stages:
             if self.llm_error:
                 raise self.llm_error
             if self.ends:
-                yield GenerationEnd("stop", 7, len(self.reply))
+                yield GenerationEnd("stop", 7, len(self.reply), self.dropped)
         finally:
             self.log.append("token stream closed")
 
@@ -88,15 +91,23 @@ class Stages:
     def of(self, kind: type[TurnEvent]) -> list[TurnEvent]:
         return [event for event in self.events if isinstance(event, kind)]
 
-    async def run(self, template: str = "{transcript}", instructions: str = "Be brief.") -> None:
+    async def run(
+        self,
+        template: str = "{transcript}",
+        instructions: str = "Be brief.",
+        history: tuple[ChatMessage, ...] = (),
+        memory: Memory | None = None,
+    ) -> None:
         request = TurnRequest(
             utterance=UTTERANCE,
             instructions=instructions,
             prompt_template=template,
             sampling=Sampling(max_tokens=9),
             voice=SpeechRequest("", "joe", 1.5),
+            history=history,
         )
-        await Turn(self, self, self, self.emit, TurnTimings(0.0)).run(request)
+        emit = memory.listening(request, self.emit) if memory else self.emit
+        await Turn(self, self, self, emit, TurnTimings(0.0)).run(request)
 
 
 async def settled() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from configs.settings import SPOKEN_PROMPT, LimitSettings
-from deployments.errors import StageFailed, StageUnavailable
+from deployments.errors import RateLimited, StageFailed, StageUnavailable
 from deployments.messages import ChatMessage, Sampling, SpeechRequest
+from tests.unit.counted_caller import counting
 from tests.unit.fake_services import (
     HEARD,
     RATE,
@@ -99,6 +100,33 @@ def test_the_voice_of_a_turn_is_the_one_asked_for(served: Served) -> None:
     assert rate == body["sample_rate"] == 24_000
     assert duration_s == pytest.approx(REPLY_S / 2, abs=0.12)
     assert served.tts.requests[-1] == SpeechRequest("It lies on the river Seine.", "high", 2.0)
+
+
+def test_every_wish_for_the_voice_reaches_it(served: Served) -> None:
+    config = {
+        "normalize": False,
+        "chunk_length": 120,
+        "latency": "low",
+        "temperature": 0.3,
+        "top_p": 1.0,
+    }
+    talk(served, synthesis_config=json.dumps(config))
+    assert served.tts.requests[-1] == SpeechRequest(
+        "It lies on the river Seine.",
+        "tone",
+        normalize=False,
+        chunk_chars=120,
+        early=True,
+        temperature=0.3,
+        top_p=1.0,
+    )
+
+
+def test_a_choice_that_the_voice_does_not_have_is_refused(served: Served) -> None:
+    config = json.dumps({"top_p": 0.8})
+    assert problem(talk(served, synthesis_config=config)) == (400, "invalid_parameter", "top_p")
+    name, data = stream(served, synthesis_config=config)[-1]
+    assert (name, data["error"]["param"]) == ("error", "top_p")
 
 
 def test_the_generation_of_a_turn_is_the_one_asked_for(served: Served) -> None:
@@ -209,14 +237,48 @@ def test_a_model_that_fails_later_is_told_in_the_stream(served: Served) -> None:
             "sample_rate",
         ),
         ({"instructions": "x" * 101}, 400, "text_too_long", "instructions"),
+        ({"instructions": "x" * 1_000_001}, 400, "invalid_parameter", "instructions"),
+        (
+            {"generation_config": json.dumps({"system_prompt": "x" * 101})},
+            400,
+            "text_too_long",
+            "generation_config.system_prompt",
+        ),
+        ({"generation_config": " " * 65_537}, 400, "invalid_parameter", "generation_config"),
+        ({"temperature": "0"}, 400, "unknown_parameter", "temperature"),
         ({"language": "xx"}, 400, "unsupported_language", "language"),
         ({"stream_audio": "perhaps"}, 400, "invalid_parameter", "stream_audio"),
     ],
 )
 def test_a_turn_that_cannot_be_honoured_is_refused(
-    served: Served, form: dict[str, str], status: int, code: str, param: str
+    served: Served, form: dict[str, Any], status: int, code: str, param: str
 ) -> None:
     assert problem(talk(served, **form)) == (status, code, param)
+
+
+@pytest.mark.parametrize("stream_audio", ["false", "true"])
+def test_a_caller_is_charged_for_what_is_heard_and_spoken(
+    served: Served, stream_audio: str
+) -> None:
+    with counting(served) as caller:
+        talk(served, stream_audio=stream_audio)
+        assert (caller.heard_s, caller.spoken_s) == ([1.0], [pytest.approx(REPLY_S, abs=0.01)])
+        talk(served, SILENCE, stream_audio=stream_audio)
+        assert (caller.heard_s, len(caller.spoken_s)) == ([1.0, 1.0], 1)
+
+
+def test_what_was_spoken_of_a_broken_turn_is_charged(served: Served) -> None:
+    with counting(served) as caller, served.broken("tts", StageFailed("tts"), after=1):
+        talk(served)
+    assert caller.spoken_s == [1.0]
+
+
+def test_a_caller_without_audio_left_is_refused_before_anything_is_heard(served: Served) -> None:
+    before = len(served.stt.requests)
+    with counting(served, RateLimited("audio", 7.0)):
+        response = talk(served)
+    assert problem(response) == (429, "rate_limit_exceeded", None)
+    assert len(served.stt.requests) == before
 
 
 @pytest.mark.parametrize("stream_audio", ["false", "true"])

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -25,6 +26,14 @@ def served() -> Iterator[Served]:
 
 def ask(served: Served, path: str = "/v1/generate", **body: Any) -> Any:
     return served.client.post(path, json={"prompt": "Where is Paris?", **body})
+
+
+def ask_for_lines(served: Served) -> Any:
+    return served.client.post(
+        "/v1/generate_stream",
+        json={"prompt": "Where is Paris?"},
+        headers={"accept": "application/x-ndjson"},
+    )
 
 
 def test_a_reply_comes_as_json(served: Served) -> None:
@@ -51,6 +60,18 @@ def test_a_reply_comes_as_events_while_it_is_written(served: Served) -> None:
         },
     )
     assert done == ("done", {})
+
+
+def test_a_reply_comes_as_lines_that_each_hold_all_so_far(served: Served) -> None:
+    response = ask_for_lines(served)
+    assert response.headers["content-type"] == "application/x-ndjson"
+    replies = [json.loads(line) for line in response.text.splitlines()]
+    assert len(replies) == len(REPLY.split())
+    assert all(set(reply) == {"generated_text"} for reply in replies)
+    texts = [reply["generated_text"] for reply in replies]
+    assert texts[0] == "The"
+    assert all(after.startswith(before) for before, after in pairwise(texts))
+    assert texts[-1] == REPLY
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -102,7 +123,7 @@ def test_an_empty_system_prompt_is_none(served: Served) -> None:
         ({"stop": [""]}, "invalid_parameter", "stop.0"),
         ({"stop": ["x"] * 17}, "invalid_parameter", "stop"),
         ({"tfs_z": 0.5}, "invalid_parameter", "tfs_z"),
-        ({"top_q": 1}, "invalid_parameter", "top_q"),
+        ({"top_q": 1}, "unknown_parameter", "top_q"),
     ],
 )
 @pytest.mark.parametrize("path", ROUTES)
@@ -153,6 +174,14 @@ def test_a_model_that_fails_later_ends_the_events_with_the_error(served: Served)
         "code": "stage_failed",
         "request_id": response.headers["x-request-id"],
     }
+
+
+def test_a_model_that_fails_later_ends_the_lines_with_the_error(served: Served) -> None:
+    with served.broken("llm", StageFailed("llm"), after=2):
+        response = ask_for_lines(served)
+    *texts, error = (json.loads(line) for line in response.text.splitlines())
+    assert len(texts) == 2
+    assert error["error"]["code"] == "stage_failed"
 
 
 async def test_a_client_that_goes_away_ends_the_generation() -> None:

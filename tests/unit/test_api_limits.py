@@ -186,22 +186,27 @@ def test_a_key_may_come_in_either_header(locked: Served, headers: dict[str, str]
 
 
 @pytest.mark.parametrize(
-    ("headers", "code"),
+    ("headers", "status", "code"),
     [
-        ({"X-API-Key": "wrong-key"}, "invalid_api_key"),
-        ({"X-API-Key": KEY.upper()}, "invalid_api_key"),
-        ({"X-API-Key": hashlib.sha256(KEY.encode()).hexdigest()}, "invalid_api_key"),
-        ({"X-API-Key": f"{KEY},{OTHER_KEY}"}, "invalid_api_key"),
-        ({"Authorization": "Bearer wrong-key"}, "invalid_api_key"),
-        ({"X-API-Key": ""}, "missing_api_key"),
-        ({"Authorization": "Bearer "}, "missing_api_key"),
-        ({"Authorization": f"Basic {KEY}"}, "missing_api_key"),
-        ({"Authorization": KEY}, "missing_api_key"),
+        # GemmaVoice's clients expect 403 for a wrong key, OpenAI's 401.
+        ({"X-API-Key": "wrong-key"}, 403, "invalid_api_key"),
+        ({"X-API-Key": KEY.upper()}, 403, "invalid_api_key"),
+        ({"X-API-Key": hashlib.sha256(KEY.encode()).hexdigest()}, 403, "invalid_api_key"),
+        ({"X-API-Key": f"{KEY},{OTHER_KEY}"}, 403, "invalid_api_key"),
+        ({"X-API-Key": "wrong", "Authorization": f"Bearer {KEY}"}, 403, "invalid_api_key"),
+        ({"Authorization": "Bearer wrong-key"}, 401, "invalid_api_key"),
+        ({"X-API-Key": ""}, 401, "missing_api_key"),
+        ({"Authorization": "Bearer "}, 401, "missing_api_key"),
+        ({"Authorization": f"Basic {KEY}"}, 401, "missing_api_key"),
+        ({"Authorization": KEY}, 401, "missing_api_key"),
     ],
 )
-def test_a_wrong_key_opens_nothing(locked: Served, headers: dict[str, str], code: str) -> None:
+def test_a_wrong_key_opens_nothing(
+    locked: Served, headers: dict[str, str], status: int, code: str
+) -> None:
     response = call(locked, "/v1/generate", headers)
-    assert problem(response) == (401, code, None)
+    assert problem(response) == (status, code, None)
+    assert response.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
     assert KEY not in response.text
 
 

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from deployments.errors import StageFailed, StageOverloaded, StageTimeout, StageUnavailable
+from deployments.errors import (
+    RateLimited,
+    StageFailed,
+    StageOverloaded,
+    StageTimeout,
+    StageUnavailable,
+)
+from tests.unit.counted_caller import counting
 from tests.unit.fake_services import HEARD, Served, serving
 from tests.unit.http_answers import problem
 from tests.unit.media_files import example, wav_bytes
@@ -77,6 +84,21 @@ def test_every_field_reaches_the_engine(served: Served) -> None:
     assert (request.language, request.prompt) == ("es", "Paris")
     assert (request.temperature, request.task) == (0.5, "translate")
     assert (request.audio.sample_rate, len(request.audio.samples)) == (16_000, 32_000)
+
+
+def test_what_is_heard_is_counted_before_it_is_heard(served: Served) -> None:
+    with counting(served) as caller:
+        hear(served)
+    assert (caller.heard_s, caller.spoken_s) == ([1.0], [])
+
+
+def test_a_caller_without_a_share_left_is_not_heard(served: Served) -> None:
+    asked = len(served.stt.requests)
+    with counting(served, RateLimited("audio", 2.5)):
+        response = hear(served)
+    assert problem(response) == (429, "rate_limit_exceeded", None)
+    assert response.headers["retry-after"] == "3"
+    assert len(served.stt.requests) == asked
 
 
 @pytest.mark.parametrize(

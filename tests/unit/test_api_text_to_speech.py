@@ -1,15 +1,20 @@
 """Text to speech over HTTP; what comes is decoded and compared with what was promised."""
 
 import base64
+import io
 import re
+import wave
 from collections.abc import Iterator
 from typing import Any
 
+import av
 import pytest
 
+from configs.settings import AudioSettings
 from deployments.errors import StageFailed, StageOverloaded
 from deployments.messages import SpeechRequest
-from tests.unit.fake_services import RATE, SECONDS_PER_CHAR, Served, serving
+from tests.unit.counted_caller import counting
+from tests.unit.fake_services import RATE, SECONDS_PER_CHAR, Served, quick_settings, serving
 from tests.unit.http_answers import decoded, problem, sse_events
 
 TEXT = "Hello there. How are you?"
@@ -109,10 +114,62 @@ def test_volume_is_a_gain_in_decibels(served: Served) -> None:
     assert peaks[20.0] == 32_767  # as loud as it can be, without turning over
 
 
-def test_sampling_and_latency_are_accepted_without_effect(served: Served) -> None:
-    plain = speak(served).json()
-    asked = speak(served, top_p=0.1, temperature=0.1, latency="low", chunk_length=100).json()
-    assert asked["audio_base64"] == plain["audio_base64"]
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_every_wish_reaches_the_voice(served: Served, stream: bool) -> None:
+    wishes = {"normalize": False, "chunk_length": 100, "temperature": 0.1, "top_p": 1.0}
+    assert speak(served, stream=stream, latency="low", **wishes).status_code == 200
+    assert served.tts.requests[-1] == SpeechRequest(
+        TEXT, "tone", normalize=False, chunk_chars=100, early=True, temperature=0.1, top_p=1.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("latency", "early"), [(None, False), ("normal", False), ("balanced", True), ("low", True)]
+)
+def test_a_low_latency_starts_early(served: Served, latency: str | None, early: bool) -> None:
+    speak(served, latency=latency)
+    assert served.tts.requests[-1].early == early
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_loudness_is_the_configurations_where_nothing_is_said(normalize: bool) -> None:
+    audio = AudioSettings(default_normalize=normalize)
+    with serving(quick_settings(audio=audio)) as configured:
+        speak(configured)
+        speak(configured, normalize=not normalize)
+    found = [request.normalize for request in configured.tts.requests]
+    assert found == [normalize, not normalize]
+
+
+def test_the_header_of_a_whole_file_tells_its_length(served: Served) -> None:
+    for body in ({}, {"sample_rate": 16_000}, {"sample_rate": 48_000}):
+        data = speak(served, "audio/*", format="wav", **body).content
+        with wave.open(io.BytesIO(data)) as file:
+            assert file.getnframes() * 2 == len(data) - 44
+        flac = speak(served, "audio/*", format="flac", **body).content
+        with av.open(io.BytesIO(flac)) as container:
+            assert container.duration is not None
+
+
+@pytest.mark.parametrize("accept", ["*/*", "audio/*"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_what_is_spoken_is_counted_once(served: Served, stream: bool, accept: str) -> None:
+    with counting(served) as caller:
+        speak(served, accept, stream=stream, format="mp3")
+    assert caller.spoken_s == [pytest.approx(TEXT_S, abs=0.01)]
+    assert caller.heard_s == []
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_what_was_spoken_before_a_failure_is_counted(served: Served, stream: bool) -> None:
+    with counting(served) as caller, served.broken("tts", StageFailed("tts"), after=1):
+        speak(served, stream=stream)
+    assert caller.spoken_s == [pytest.approx(12 * SECONDS_PER_CHAR, abs=0.01)]
+
+
+def test_a_whole_answer_that_fails_in_its_middle_has_its_own_status(served: Served) -> None:
+    with served.broken("tts", StageFailed("tts"), after=1):
+        assert problem(speak(served)) == (500, "stage_failed", None)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +186,10 @@ def test_sampling_and_latency_are_accepted_without_effect(served: Served) -> Non
         ({"references": ["a"]}, 400, "invalid_parameter", "references"),
         ({"text": "😀 ... ___"}, 400, "invalid_parameter", "text"),
         ({"temperature": 2.1}, 400, "invalid_parameter", "temperature"),
-        ({"pitch": 1}, 400, "invalid_parameter", "pitch"),
+        ({"top_p": 0.9}, 400, "invalid_parameter", "top_p"),
+        ({"chunk_length": 99}, 400, "invalid_parameter", "chunk_length"),
+        ({"latency": "none"}, 400, "invalid_parameter", "latency"),
+        ({"pitch": 1}, 400, "unknown_parameter", "pitch"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])

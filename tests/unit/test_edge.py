@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from ray.serve._private import constants
 
 from serve_app.edge import EdgeMiddleware
 
@@ -73,19 +74,60 @@ async def test_the_applications_answers_pass_with_one_request_id(
     ]
 
 
-async def test_headers_that_steer_serve_and_malformed_ids_do_not_pass() -> None:
+STEERING = [
+    b"x-request-timeout-seconds",
+    b"x-request-disconnect-disabled",
+    b"x-session-id",
+    b"serve_multiplexed_model_id",
+    b"x-serve-router-replica",
+]
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize("spelling", [bytes, bytes.upper, bytes.title])
+@pytest.mark.parametrize("dash", [b"-", b"_"])
+async def test_headers_that_steer_serve_do_not_pass(kind: str, spelling: Any, dash: bytes) -> None:
+    seen: list[bytes] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.extend(name for name, _ in scope["headers"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    names = [spelling(name.replace(b"_", b"-").replace(b"-", dash)) for name in STEERING]
+    sent = [(name, b"?1") for name in names] + [(b"x-session-identity", b"mine")]
+    scope = {"type": kind, "method": "GET", "path": "/", "headers": sent}
+
+    async def send(message: Any) -> None:
+        """Nobody listens."""
+
+    await EdgeMiddleware(app)(scope, send, send)
+    assert seen == [b"x-session-identity", b"x-request-id"]
+
+
+def test_the_headers_that_serve_obeys_are_the_ones_that_are_known() -> None:
+    obeyed = [
+        constants.SERVE_HTTP_REQUEST_TIMEOUT_S_HEADER,
+        constants.SERVE_HTTP_REQUEST_DISCONNECT_DISABLED_HEADER,
+        constants.SERVE_SESSION_ID,
+        constants.SERVE_MULTIPLEXED_MODEL_ID,
+        constants.SERVE_INGRESS_ROUTER_HEADER_PREFIX + "replica",
+    ]
+    assert [name.encode() for name in obeyed] == STEERING
+    headers = {name for name in vars(constants) if "HEADER" in name and name.startswith("SERVE_")}
+    assert headers == {
+        "SERVE_HTTP_REQUEST_TIMEOUT_S_HEADER",
+        "SERVE_HTTP_REQUEST_DISCONNECT_DISABLED_HEADER",
+        "SERVE_INGRESS_ROUTER_HEADER_PREFIX",
+        "SERVE_HTTP_REQUEST_ID_HEADER",
+    }
+
+
+async def test_malformed_ids_do_not_pass() -> None:
     app = answering(200, b"text/plain", b"")
     await call(
-        app,
-        [
-            (b"X-Request-Disconnect-Disabled", b"?1"),
-            (b"x-request-timeout-seconds", b"-1"),
-            (b"x-session-id", b"a"),
-            (b"serve_multiplexed_model_id", b"b"),
-            (b"x-request-id", b"tab\there"),
-            (b"accept", b"*/*"),
-        ],
+        app, [(b"X_Request_ID", b"mine"), (b"x-request-id", b"tab\there"), (b"accept", b"*/*")]
     )
     names = [name for name, _ in app.headers]
     assert names == [b"accept", b"x-request-id"]
     assert app.headers[1][1].isalnum()
+    assert app.headers[1][1] != b"mine"

@@ -1,14 +1,18 @@
 """Every variable of the environment does something, and typos are caught by name."""
 
 import hashlib
+import json
+import pickle
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from configs.environment import VARIABLES, Variable
 from configs.problems import SettingsError
-from configs.settings import AppSettings, load_settings
+from configs.settings import AppSettings, load_settings, move_secrets
 
 HASHED = tuple(hashlib.sha256(key.encode()).hexdigest() for key in ("one", "two"))
 SETTINGS: Mapping[str, tuple[str, object]] = {
@@ -25,15 +29,39 @@ SETTINGS: Mapping[str, tuple[str, object]] = {
     "OPENAUDIO_DEFAULT_FORMAT": ("mp3", "mp3"),
     "OPENAUDIO_DEFAULT_REFERENCE_ID": ("amy", "amy"),
     "OPENAUDIO_TIMEOUT_SECONDS": ("9", 9.0),
+    "OPENAUDIO_DEFAULT_NORMALIZE": ("false", False),
     "DEFAULT_AUDIO_SAMPLE_RATE": ("24000", 24_000),
+    "LIVEKIT_URL": ("wss://rooms.example", "wss://rooms.example"),
+    "LIVEKIT_API_KEY": ("APIkey", "APIkey"),
+    "LIVEKIT_API_SECRET": ("canary", SecretStr("canary")),
+    "LIVEKIT_ROOM_NAME": ("lobby", "lobby"),
+    "LIVEKIT_TOKEN_TTL": ("600", 600),
+    "USE_SCALAR_DOCS": ("false", False),
     "LOG_LEVEL": ("debug", "DEBUG"),
     "REQUEST_ID_HEADER": ("X-Trace", "X-Trace"),
     "API_KEY_ENABLED": ("false", False),
     "API_KEY_HEADER_NAME": ("X-Key", "X-Key"),
     "API_KEYS": ("one, two,,", HASHED),
+    "API_KEYS_FILE": ("/etc/keys", "/etc/keys"),
+    "CORS_ORIGINS": ("https://a.example, *,", ("https://a.example", "*")),
+    "RATE_LIMIT_ENABLED": ("true", True),
+    "RATE_LIMIT_REQUESTS": ("7", 7),
+    "RATE_LIMIT_AUDIO_SECONDS": ("90.5", 90.5),
+    "RATE_LIMIT_CONCURRENT": ("3", 3),
+    "RATE_LIMIT_WINDOW_SECONDS": ("10", 10.0),
+    "RATE_LIMIT_BURST_MULTIPLIER": ("2", 2.0),
 }
 LEADING = [variable for variable in VARIABLES if variable.instead is None]
 MEANINGLESS = [variable for variable in VARIABLES if variable.instead is not None]
+LEFT_OFF = {  # what they are for is not enabled
+    "API_KEYS",
+    "API_KEYS_FILE",
+    "RATE_LIMIT_REQUESTS",
+    "RATE_LIMIT_AUDIO_SECONDS",
+    "RATE_LIMIT_CONCURRENT",
+    "RATE_LIMIT_WINDOW_SECONDS",
+    "RATE_LIMIT_BURST_MULTIPLIER",
+}
 UNCHANGED = {"ENABLE_FASTER_WHISPER", "API_KEY_ENABLED"}  # what they say here is the default
 
 
@@ -56,6 +84,11 @@ def test_every_variable_that_leads_somewhere_is_in_the_table() -> None:
     assert {variable.name for variable in LEADING} == set(SETTINGS)
 
 
+@pytest.mark.parametrize("name", ["OPENAI_URL", "DOC_URL"])
+def test_a_name_of_another_program_is_no_typo(name: str) -> None:
+    assert load({name: "anything"}) == (AppSettings(), [])
+
+
 def test_no_variable_is_declared_twice() -> None:
     assert len({variable.name for variable in VARIABLES}) == len(VARIABLES)
 
@@ -66,7 +99,7 @@ def test_a_variable_changes_its_setting_and_nothing_else(variable: Variable) -> 
     default = AppSettings()
     changed, warnings = load({variable.name: text})
     assert setting(changed, variable.path) == expected
-    assert len(warnings) == (variable.name == "API_KEYS")  # without API_KEY_ENABLED
+    assert len(warnings) == (variable.name in LEFT_OFF)
     assert (changed != default) == (variable.name not in UNCHANGED)
     tree = changed.model_dump()
     node = tree
@@ -124,6 +157,14 @@ def test_a_variable_of_another_engine_is_ignored_with_a_warning(variable: Variab
         ("LOG_LEVEL", "loud", "'LOUD'"),
         ("REQUEST_ID_HEADER", "no spaces", "match pattern"),
         ("API_KEY_ENABLED", "maybe", "use true or false"),
+        ("API_KEYS_FILE", "keys.txt", "match pattern"),
+        ("CORS_ORIGINS", "https://a.example/", "match pattern"),
+        ("CORS_ORIGINS", "a.example", "match pattern"),
+        ("RATE_LIMIT_REQUESTS", "0", "greater than or equal to 1"),
+        ("RATE_LIMIT_REQUESTS", "many", "use a whole number (it is 'many')"),
+        ("RATE_LIMIT_WINDOW_SECONDS", "0", "greater than 0"),
+        ("RATE_LIMIT_BURST_MULTIPLIER", "0.5", "greater than or equal to 1"),
+        ("RATE_LIMIT_CONCURRENT", "10001", "less than or equal to 10000"),
         ("ENABLE_FASTER_WHISPER", "false", "stt.engine"),
     ],
 )
@@ -142,6 +183,9 @@ def test_a_wrong_value_is_told_by_the_variables_name(name: str, text: str, reaso
         ("FASTER_WHISPER_MODELSIZE", "FASTER_WHISPER_MODEL_SIZE"),
         ("API_KEY_ENABLE", "API_KEY_ENABLED"),
         ("API_KEY", "API_KEYS"),
+        ("API_KEYS_FILES", "API_KEYS_FILE"),
+        ("CORS_ORIGIN", "CORS_ORIGINS"),
+        ("RATE_LIMIT_REQUEST", "RATE_LIMIT_REQUESTS"),
         ("REQUEST_ID_HEADERS", "REQUEST_ID_HEADER"),
         ("openaudio_default_fromat", "OPENAUDIO_DEFAULT_FORMAT"),
     ],
@@ -176,3 +220,70 @@ def test_a_key_in_the_wrong_variable_is_not_shown() -> None:
 def test_keys_that_are_needed_must_be_there() -> None:
     with pytest.raises(SettingsError, match="API_KEYS"):
         load({"API_KEY_ENABLED": "true"})
+
+
+def test_keys_may_stand_in_a_file_that_is_named_in_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("one\n")
+    for text in (f"@{path}", str(path), "@/not/there/yet"):
+        settings, _ = load({"API_KEYS": text, "API_KEY_ENABLED": "true"})
+        assert settings.access.keys_file == text.removeprefix("@")
+        assert settings.access.keys_sha256 == ()
+
+
+def test_a_key_that_looks_like_a_path_is_a_key_with_a_warning() -> None:
+    settings, (warning,) = load({"API_KEYS": "/not/there", "API_KEY_ENABLED": "true"})
+    assert len(settings.access.keys_sha256) == 1
+    assert "API_KEYS begins with '/'" in warning
+    assert "/not/there" not in warning
+
+
+def test_a_key_that_is_no_utf_8_is_kept_as_the_bytes_that_it_is() -> None:
+    settings, _ = load({"API_KEYS": b"k\xff".decode(errors="surrogateescape")})
+    assert settings.access.keys_sha256 == (hashlib.sha256(b"k\xff").hexdigest(),)
+
+
+# ---- secrets ------------------------------------------------------------------------------------
+
+
+def test_secrets_move_from_the_environment_into_the_arguments() -> None:
+    environ = {"api_keys": "one,two", "LIVEKIT_API_SECRET": "sign", "LLM_N_THREADS": "3"}
+    (args,) = move_secrets([{"access": {"enabled": True}}], environ)
+    assert environ == {"LLM_N_THREADS": "3"}
+    settings, _ = load_settings(args, environ)
+    assert settings.access.keys_sha256 == HASHED
+    assert settings.access.enabled
+    assert settings.livekit.api_secret == SecretStr("sign")
+    assert "sign" not in repr(args)
+    assert not any(each in repr(args) for each in HASHED)
+
+
+def test_secrets_without_a_meaning_leave_the_environment_too() -> None:
+    environ = {"OPENAI_API_KEY": "sk-1", "OPENAUDIO_API_KEY": "sk-2", "HF_TOKEN": "hf"}
+    assert move_secrets([{}, {}], environ) == [{}, {}]
+    assert environ == {"HF_TOKEN": "hf"}
+
+
+def test_every_application_gets_the_secrets_and_none_is_changed_in_place() -> None:
+    before = {"access": {"enabled": True}}
+    moved = move_secrets([before, {}], {"API_KEYS": "one,two"})
+    assert [args["access"]["keys_sha256"] for args in moved] == [list(HASHED)] * 2
+    assert before == {"access": {"enabled": True}}
+
+
+def test_secrets_of_the_yaml_are_hidden_where_serve_logs_them() -> None:
+    before = {"livekit": {"api_secret": "sign", "room": "lobby"}, "access": None, "llm": {}}
+    (args,) = move_secrets([before], {})
+    assert args == before  # Serve compares and stores what it is
+    assert "sign" not in f"{args}"
+    assert "lobby" in f"{args}"
+    carried = pickle.loads(pickle.dumps(args))
+    assert json.loads(json.dumps(carried)) == before
+    assert "sign" not in f"{carried}"
+
+
+def test_what_the_launcher_moves_loads_as_the_environment_did() -> None:
+    environ = {"API_KEYS": "@/etc/keys", "API_KEY_ENABLED": "true", "LIVEKIT_API_SECRET": "s"}
+    told, _ = load_settings({}, dict(environ))
+    (args,) = move_secrets([{}], environ)
+    assert load_settings(args, environ)[0] == told

@@ -17,8 +17,10 @@ from serve_app.problems import STATUS, Problem, problem_of
 STATUS_OF = {
     "AccessDenied": 401,
     "AudioTooLong": 400,
+    "BodyTimeout": 408,
     "BodyTooLarge": 413,
     "ContextOverflow": 400,
+    "ForbiddenApiKey": 403,
     "InvalidApiKey": 401,
     "InvalidAudio": 400,
     "InvalidParameter": 400,
@@ -26,6 +28,7 @@ STATUS_OF = {
     "InvalidSetting": 500,
     "MissingApiKey": 401,
     "ModelNotFound": 404,
+    "NotConfigured": 503,
     "RateLimited": 429,
     "SessionNotFound": 404,
     "SpeechError": 500,
@@ -108,7 +111,9 @@ def test_an_error_that_ray_gives_a_second_class_keeps_its_status(kind: type[Spee
 
 
 def test_codes_are_words_and_no_two_errors_share_one() -> None:
-    codes = [kind.code for kind in KINDS if kind.__name__ not in ABSTRACT]
+    told = [kind for kind in KINDS if kind.__name__ not in ABSTRACT | {"ForbiddenApiKey"}]
+    codes = [kind.code for kind in told]
+    assert errors.ForbiddenApiKey.code == errors.InvalidApiKey.code  # only the status differs
     assert len(set(codes)) == len(codes)
     assert all(code.replace("_", "").isalpha() and code.islower() for code in codes)
 

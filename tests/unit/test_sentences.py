@@ -53,6 +53,31 @@ def test_a_text_is_cut_into_its_sentences(text: str, sentences: list[str]) -> No
     assert list(split_sentences(text, 240)) == sentences
 
 
+EARLY = {
+    "at a comma": (
+        "It is rather late, my friend. Go.",
+        ["It is rather late,", "my friend.", "Go."],
+    ),
+    "not at an early comma": ("Yes, it is late. Go.", ["Yes, it is late.", "Go."]),
+    "a short sentence": (
+        "Yes. It is rather late, my friend.",
+        ["Yes.", "It is rather late, my friend."],
+    ),
+    "before the eightieth letter": ("word " * 20, ["word " * 15 + "word", "word word word word"]),
+    "only a comma that comes late": (
+        "word " * 20 + "word, and so on.",
+        ["word " * 15 + "word", "word word word word word, and so on."],
+    ),
+    "nothing": ("", []),
+    "marks only": ("... --- ***", []),
+}
+
+
+@pytest.mark.parametrize(("text", "pieces"), EARLY.values(), ids=EARLY)
+def test_an_early_start_cuts_the_first_clause_by_itself(text: str, pieces: list[str]) -> None:
+    assert list(split_sentences(text, 240, early=True)) == [piece.strip() for piece in pieces]
+
+
 def test_a_long_sentence_is_cut_at_its_last_comma() -> None:
     text = "one two three four, five six seven eight, nine ten eleven."
     assert list(split_sentences(text, 45)) == [

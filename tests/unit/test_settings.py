@@ -52,6 +52,10 @@ def test_without_arguments_the_embedded_models_are_used() -> None:
         ({"spoken_sampling": {"top_p": 2}}, "spoken_sampling.top_p", "(it is 2)"),
         ({"log_level": "LOUD"}, "log_level", "(it is 'LOUD')"),
         ({"access": {"enabled": True}}, "API_KEYS (access.keys_sha256)", "keys are needed"),
+        ({"access": {"keys_file": "keys"}}, "access.keys_file", "match pattern"),
+        ({"access": {"cors_origins": ["a.example"]}}, "access.cors_origins.0", "match pattern"),
+        ({"access": {"rate": {"requests": 0}}}, "access.rate.requests", "(it is 0)"),
+        ({"access": {"rate": {"rps": 1}}}, "access.rate.rps", "there is no such setting"),
     ],
 )
 def test_a_wrong_setting_is_told_by_its_dotted_key(
@@ -68,6 +72,20 @@ def test_a_secret_that_stands_at_the_wrong_place_is_not_shown() -> None:
     with pytest.raises(SettingsError) as caught:
         load(access={"keys_sha256": "s3cret"})
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_signing_secret_that_is_wrong_is_not_shown() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(livekit={"api_secret": 4711})
+    assert caught.value.key == "livekit.api_secret"
+    assert "4711" not in str(caught.value)
+
+
+def test_limits_that_are_off_give_a_warning() -> None:
+    _, (warning,) = load_settings({"access": {"rate": {"requests": 5}}}, {})
+    assert "RATE_LIMIT_ENABLED" in warning
+    keys = {"enabled": True, "keys_file": "/etc/keys"}  # which may have limits of their own
+    assert load_settings({"access": {"rate": {"window_seconds": 5}, **keys}}, {})[1] == []
 
 
 def test_settings_cannot_be_changed_once_loaded() -> None:

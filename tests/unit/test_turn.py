@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from deployments.errors import StageFailed, StageUnavailable, VoiceNotFound
+from deployments.errors import InvalidParameter, StageFailed, StageUnavailable, VoiceNotFound
 from deployments.messages import ChatMessage, Sampling, SpeechRequest, Transcript
 from serve_app.dialogue.events import (
     Heard,
@@ -89,6 +89,16 @@ async def test_a_voice_that_fails_does_not_hold_up_a_long_reply() -> None:
     stages = Stages(reply=reply, tts_errors={"This is sentence 0.": VoiceNotFound("joe")})
     await asyncio.wait_for(stages.run(), 10)
     assert len(stages.of(VoiceFailed)) == len(stages.of(ReplyWritten)) == 1
+
+
+async def test_a_voice_that_has_no_such_choice_ends_the_turn() -> None:
+    error = InvalidParameter("top_p", "no such choice")
+    stages = Stages(tts_errors={"It is Paris.": error}, llm_gates={1: asyncio.Event()})
+    with pytest.raises(InvalidParameter) as caught:
+        await asyncio.wait_for(stages.run(), 10)
+    assert caught.value is error
+    assert "token stream closed" in stages.log
+    assert stages.of(VoiceFailed) == []
 
 
 async def test_hearing_that_fails_raises_its_error_and_asks_no_model() -> None:
@@ -198,6 +208,27 @@ async def test_without_instructions_there_is_no_system_message() -> None:
     stages = Stages()
     await stages.run(instructions="")
     assert stages.asked[0].messages == (ChatMessage("user", "Hello."),)
+
+
+async def test_what_was_said_before_stands_between_the_instructions_and_the_utterance() -> None:
+    stages = Stages()
+    history = ChatMessage("user", "Hi."), ChatMessage("assistant", "Good day.")
+    await stages.run(history=history)
+    (request,) = stages.asked
+    assert request.messages == (
+        ChatMessage("system", "Be brief."),
+        *history,
+        ChatMessage("user", "Hello."),
+    )
+    assert request.drop_oldest
+
+
+async def test_a_reply_tells_how_many_messages_the_model_left_out() -> None:
+    stages = Stages(dropped=4)
+    await stages.run()
+    (written,) = stages.of(ReplyWritten)
+    assert isinstance(written, ReplyWritten)
+    assert written.dropped_messages == 4
 
 
 async def test_the_phases_of_a_turn_are_timed_in_order() -> None:
