@@ -43,7 +43,7 @@ LOCKS := requirements/bootstrap.lock requirements/build.lock pyproject.toml scri
 	@if [ -f .venv/.dev ]; then scripts/setup.sh dev && touch .venv/.dev; else scripts/setup.sh runtime; fi
 	@touch $@
 
-.venv/.dev: requirements/dev.lock $(LOCKS) $(LLAMA_CHANGED)
+.venv/.dev: requirements/dev.lock requirements/clients.lock $(LOCKS) $(LLAMA_CHANGED)
 	@scripts/setup.sh dev
 	@touch $@ .venv/.runtime
 
@@ -51,4 +51,4 @@ LOCKS := requirements/bootstrap.lock requirements/build.lock pyproject.toml scri
 llama-options:
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-clients

@@ -11,3 +11,6 @@ compile pyproject.toml --extra embedded --extra piper --extra multilingual --gro
   --constraints requirements/runtime.lock -o requirements/dev.lock
 compile pyproject.toml --extra embedded --extra piper --extra openaudio \
   --constraints requirements/runtime.lock -o requirements/openaudio.lock
+# Other people's clients know nothing of pyproject.toml's overrides. docopt, of num2words' command line
+# alone, is on the index as source only.
+compile --no-config --no-emit-package docopt requirements/clients.in -o requirements/clients.lock

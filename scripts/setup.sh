@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv from a lock: setup.sh runtime | dev. Says what it does; does nothing that is done.
+# `dev` also makes .venv-clients, with the clients that tests/clients runs against the server.
 #
 # LLAMA_CMAKE_ARGS: CMake options for llama.cpp, such as "-DGGML_CUDA=on" for an NVIDIA GPU. Where it
 # is not set, the build that is installed stays.
@@ -40,4 +41,13 @@ trap 'kill $heartbeat 2>/dev/null || true' EXIT
   --build-constraints requirements/build.lock "${options[@]}"
 printf '%s' "$wanted" >.venv/.llama
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
+
+if [ "$1" = dev ]; then
+  if [ ! -x .venv-clients/bin/python ]; then
+    say "making .venv-clients"
+    "$python" -m venv --without-pip .venv-clients
+  fi
+  .venv/bin/uv pip sync --quiet --no-config --python .venv-clients/bin/python --require-hashes --no-build \
+    requirements/clients.lock
+fi
 say "done"
