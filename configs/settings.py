@@ -301,6 +301,61 @@ class SessionSettings(_Settings):
     max_total_chars: int = Field(default=50_000_000, ge=1000, description="Of all sessions.")
 
 
+class LiveSettings(_Settings):
+    """Live conversations over WebSockets. A client may choose its own turn taking."""
+
+    max_sessions: int = Field(
+        default=200, ge=1, le=10_000, description="Sockets of one ingress replica at a time."
+    )
+    max_session_s: float = Field(default=3600.0, gt=0, le=86_400)
+    idle_s: float = Field(
+        default=900.0, gt=0, le=86_400, description="Closed after so long without any message."
+    )
+    max_utterance_s: float = Field(default=120.0, ge=1, le=600)
+    max_items: int = Field(default=500, ge=10, le=10_000, description="Of one conversation.")
+    max_chars: int = Field(default=100_000, ge=1000, le=500_000, description="Of one conversation.")
+    vad_threshold: float = Field(default=0.5, gt=0, lt=1)
+    prefix_padding_ms: int = Field(
+        default=500, ge=0, le=2000, description="Kept from before the first word."
+    )
+    silence_ms: int = Field(
+        default=500,
+        ge=100,
+        le=5000,
+        description="Silence that ends a turn which sounds and looks finished.",
+    )
+    unfinished_ms: int = Field(
+        default=1500, ge=200, le=10_000, description="The same where it does not."
+    )
+    unheard_ms: int = Field(
+        default=2500, ge=200, le=10_000, description="The same where the words are not known yet."
+    )
+    smart_turn: bool = Field(
+        default=True, description="Judge by the sound, too, whether the speaker has finished."
+    )
+    smart_turn_threshold: float = Field(default=0.5, gt=0, lt=1)
+    smart_turn_threads: int = Field(default=1, ge=1, le=16)
+    interrupt_after_ms: int = Field(
+        default=500, ge=50, le=5000, description="Of voice, which stops a reply that is heard."
+    )
+    lead_s: float = Field(
+        default=1.5, ge=0.2, le=60, description="Audio is sent so long before it is heard."
+    )
+    ahead_s: float = Field(
+        default=8.0, ge=1, le=120, description="Audio is made so long before it is sent."
+    )
+    partial_share: float = Field(
+        default=0.25, gt=0, le=1, description="Of one speech worker's time, for words while said."
+    )
+    partial_interval_s: float = Field(default=1.0, ge=0.1, le=60)
+    client_secret_s: int = Field(
+        default=600, ge=10, le=7200, description="How long a client's short-lived key is valid."
+    )
+    drain_s: float = Field(
+        default=15.0, gt=0, le=3600, description="For the running turn, when the replica must end."
+    )
+
+
 class NameSettings(_Settings):
     """Other people's names for what is served here, so that their clients work unchanged."""
 
@@ -364,6 +419,7 @@ class AppSettings(_Settings):
     limits: LimitSettings = LimitSettings()
     access: AccessSettings = AccessSettings()
     sessions: SessionSettings = SessionSettings()
+    live: LiveSettings = LiveSettings()
     names: NameSettings = NameSettings()
     livekit: LiveKitSettings = LiveKitSettings()
     docs: DocsSettings = DocsSettings()

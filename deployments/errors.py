@@ -9,6 +9,10 @@ SpeechError
 │   ├── VoiceNotFound
 │   ├── ModelNotFound
 │   ├── SessionNotFound
+│   ├── ItemNotFound
+│   ├── NothingToCommit
+│   ├── ReplyInProgress
+│   ├── NoReplyInProgress
 │   ├── UnsupportedFormat
 │   ├── InvalidAudio
 │   ├── AudioTooLong
@@ -190,6 +194,68 @@ class SessionNotFound(InvalidRequest):
     @property
     def param(self) -> str | None:
         return "session_id"
+
+
+class ItemNotFound(InvalidRequest):
+    """No item of the conversation has this id."""
+
+    code = "item_not_found"
+
+    def __init__(self, item: str) -> None:
+        super().__init__(item)
+        self.item = item
+
+    @property
+    def message(self) -> str:
+        return f"The item '{self.item[:64]}' does not exist."
+
+    @property
+    def param(self) -> str | None:
+        return "item_id"
+
+
+class NothingToCommit(InvalidRequest):
+    """The audio that was sent is too short to be an utterance."""
+
+    code = "input_audio_buffer_commit_empty"
+
+    def __init__(self, held_ms: int, shortest_ms: int) -> None:
+        super().__init__(held_ms, shortest_ms)
+        self.held_ms, self.shortest_ms = held_ms, shortest_ms
+
+    @property
+    def message(self) -> str:
+        return (
+            f"Error committing input audio buffer: buffer too small. Expected at least "
+            f"{self.shortest_ms}ms of audio, but buffer only has {self.held_ms}ms of audio."
+        )
+
+
+class ReplyInProgress(InvalidRequest):
+    """A reply is being given, and there can be only one."""
+
+    code = "conversation_already_has_active_response"
+
+    def __init__(self, reply: str) -> None:
+        super().__init__(reply)
+        self.reply = reply
+
+    @property
+    def message(self) -> str:
+        return (
+            f"Conversation already has an active response in progress: {self.reply}. "
+            "Wait until the response is finished before creating a new one."
+        )
+
+
+class NoReplyInProgress(InvalidRequest):
+    """There is no reply to cancel."""
+
+    code = "response_cancel_not_active"
+
+    @property
+    def message(self) -> str:
+        return "Cancellation failed: no active response found"
 
 
 class UnsupportedFormat(InvalidRequest):

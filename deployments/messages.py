@@ -234,3 +234,16 @@ class Session:
     created_at: float
     updated_at: float
     messages: tuple[ChatMessage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a short-lived key opens: its owner's live sessions, configured by `session` (JSON text).
+
+    `expires_at` is in Unix seconds.
+    """
+
+    owner: str
+    limits: KeyLimits
+    expires_at: float
+    session: str = ""

@@ -177,3 +177,93 @@ class TurnMetrics:
     def failed(self, pipeline: str, code: str) -> None:
         """Count a failure by its error code."""
         self._errors.inc(1, {"pipeline": pipeline, "code": code})
+
+
+class LiveMetrics:
+    """Live conversations: sessions, replies, speculation, interruptions."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, int] = {}
+        self._sessions = metrics.Gauge(
+            "app_live_sessions",
+            description="Open WebSockets by kind.",
+            tag_keys=_keys("kind"),
+        )
+        self._closed = metrics.Counter(
+            "app_live_sessions_total",
+            description="WebSockets that have ended, by kind.",
+            tag_keys=_keys("kind"),
+        )
+        self._refused = metrics.Counter(
+            "app_live_refusals_total",
+            description="WebSockets that were not let in, by reason: full or draining.",
+            tag_keys=_keys("reason"),
+        )
+        self._phase = metrics.Histogram(
+            "app_live_phase_seconds",
+            description="Time from the end of the user's speech to the end of a phase, in seconds.",
+            boundaries=_STAGE_SECONDS,
+            tag_keys=_keys("phase"),
+        )
+        self._replies = metrics.Counter(
+            "app_live_replies_total",
+            description="Replies by outcome: completed, incomplete, cancelled or failed.",
+            tag_keys=_keys("outcome"),
+        )
+        self._guesses = metrics.Counter(
+            "app_live_guesses_total",
+            description="Transcripts and replies begun before the user had surely finished.",
+            tag_keys=_keys("work", "useful"),
+        )
+        self._tokens = metrics.Counter(
+            "app_live_guess_tokens_total",
+            description="Tokens of replies begun before the user had surely finished.",
+            tag_keys=_keys("useful"),
+        )
+        self._interruptions = metrics.Counter(
+            "app_live_interruptions_total",
+            description="Sounds of the user during a reply: real ones stop it, false ones do not.",
+            tag_keys=_keys("kind"),
+        )
+
+    @contextmanager
+    def session(self, kind: str) -> Generator[None, None, None]:
+        """Count a session while it is open, and when it has ended."""
+        self._add(kind, 1)
+        try:
+            yield
+        finally:
+            self._add(kind, -1)
+            self._closed.inc(1, {"kind": kind})
+
+    def refused(self, reason: str) -> None:
+        """Count a session that was not let in: `full` or `draining`."""
+        self._refused.inc(1, {"reason": reason})
+
+    def phase(self, phase: str, seconds: float) -> None:
+        """Note when a phase of a turn ended."""
+        self._phase.observe(seconds, {"phase": phase})
+
+    def replied(self, outcome: str) -> None:
+        """Count a reply."""
+        self._replies.inc(1, {"outcome": outcome})
+
+    def guessed(self, work: str, *, useful: bool, tokens: int) -> None:
+        """Count speculative work."""
+        label = "yes" if useful else "no"
+        self._guesses.inc(1, {"work": work, "useful": label})
+        if tokens:
+            self._tokens.inc(tokens, {"useful": label})
+
+    def interrupted(self, kind: str) -> None:
+        """Count a sound of the user during a reply: `real` or `false`."""
+        self._interruptions.inc(1, {"kind": kind})
+
+    def refresh(self) -> None:
+        """Tell the gauge again: Ray exports a gauge only after it was set, and then forgets it."""
+        for kind, sessions in self._open.items():
+            self._sessions.set(sessions, {"kind": kind})
+
+    def _add(self, kind: str, sessions: int) -> None:
+        self._open[kind] = self._open.get(kind, 0) + sessions
+        self._sessions.set(self._open[kind], {"kind": kind})

@@ -1,5 +1,7 @@
 """The FastAPI application: routes, middleware, error handlers; free of Ray."""
 
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache, partial
 
 from fastapi import FastAPI
@@ -8,8 +10,9 @@ from starlette.types import Lifespan
 
 from configs.settings import AppSettings
 from serve_app.auth import ApiKeys
-from serve_app.cross_origin import CrossOrigin
+from serve_app.cross_origin import CrossOrigin, SocketOrigin
 from serve_app.key_ring import KeyRing
+from serve_app.live_desk import LiveDesk, watching
 from serve_app.middleware import BodyLimit, LastResort, RequestContext
 from serve_app.openapi.document import describe
 from serve_app.problems import install_error_handlers
@@ -17,6 +20,7 @@ from serve_app.rate_limits import RateLimits
 from serve_app.routes import (
     dialogue,
     docs,
+    gemmavoice_sockets,
     generate,
     health,
     livekit,
@@ -38,6 +42,7 @@ _FAMILIES = (
     speech,
     references,
     generate,
+    gemmavoice_sockets,
     openai_chat,
     openai_completions,
     openai_transcriptions,
@@ -48,27 +53,41 @@ _FAMILIES = (
 )
 
 
-def build_api(services: Services) -> FastAPI:
-    """All routes over the given services.
+def build_api(services: Services, is_draining: Callable[[], bool] = lambda: False) -> FastAPI:
+    """All routes over the given services; `is_draining`: whether the replica must end soon.
 
     Raises:
         InvalidSetting: the file of the API keys cannot be used.
     """
     settings, access = services.settings, services.settings.access
     ring, shares = KeyRing(access), Shares(services.state, services.http_metrics)
-    api = bare_api(settings, keeping(shares))
-    api.state.services = services
+    desk = LiveDesk(services)
+    api = bare_api(settings, _both(keeping(shares), watching(desk, is_draining)))
+    api.state.services, api.state.desk = services, desk
     install_error_handlers(api, _allowed())
     # The last one added is the outermost.
     api.add_middleware(BodyLimit, settings=settings)
     api.add_middleware(RateLimits, shares=shares)
-    api.add_middleware(ApiKeys, access=access, ring=ring, shares=shares)
+    api.add_middleware(ApiKeys, access=access, ring=ring, shares=shares, tickets=services.state)
+    api.add_middleware(SocketOrigin, access=access)
     api.add_middleware(LastResort)
     if access.cors_origins:
         header = settings.request_id_header
         api.add_middleware(CrossOrigin, origins=access.cors_origins, request_id_header=header)
     api.add_middleware(RequestContext, settings=settings, metrics=services.http_metrics)
     return api
+
+
+_Lifespan = Callable[[object], AbstractAsyncContextManager[None]]
+
+
+def _both(first: _Lifespan, second: _Lifespan) -> _Lifespan:
+    @asynccontextmanager
+    async def lifespan(api: object) -> AsyncGenerator[None, None]:
+        async with first(api), second(api):
+            yield
+
+    return lifespan
 
 
 def bare_api(settings: AppSettings, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:

@@ -2,32 +2,51 @@
 
 import ipaddress
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from configs.settings import AccessSettings
-from deployments.errors import AccessDenied, ForbiddenApiKey, InvalidApiKey, MissingApiKey
-from deployments.messages import KeyLimits
+from deployments.errors import (
+    AccessDenied,
+    ForbiddenApiKey,
+    InvalidApiKey,
+    MissingApiKey,
+    SpeechError,
+)
+from deployments.messages import KeyLimits, Ticket
 from serve_app.caller import Caller, set_caller
-from serve_app.key_file import ApiKey, default_limits
+from serve_app.denial import deny
+from serve_app.key_file import ApiKey, default_limits, digest_of
 from serve_app.key_ring import KeyRing
 from serve_app.problems import problem_of
 from serve_app.request_id import request_id_of
 from serve_app.route_path import route_path
+from serve_app.services import StateStore
 from serve_app.shares import Shares
 
-_GUARDED = "/v1/"
+_GUARDED = ("/v1/", "/ws/")
 _OPEN = frozenset({"/v1/livekit/status"})
 _LISTS = frozenset({"/v1/audio/models", "/v1/audio/voices"})
 _ANYBODY = "anybody"  # whose sessions are those of callers without a key
-_CLOSED_MISSING, _CLOSED_INVALID = 4401, 4403  # as GemmaVoice closes a WebSocket
+_TICKET = "ek_"  # how a short-lived key begins
+_REALTIME = "/v1/realtime"
+_ELEVENLABS_HEADER = "xi-api-key"
+_SUBPROTOCOL_KEY = "openai-insecure-api-key."  # a browser can send a key in no other way
 
 
 class ApiKeys:
     """Finds the caller of every route below `/v1/`, before any of the body is read."""
 
-    def __init__(self, app: ASGIApp, access: AccessSettings, ring: KeyRing, shares: Shares) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        access: AccessSettings,
+        ring: KeyRing,
+        shares: Shares,
+        tickets: StateStore,
+    ) -> None:
         self._app, self._access, self._ring, self._shares = app, access, ring, shares
+        self._tickets = tickets
         self._limits = default_limits(access.rate)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,14 +63,28 @@ class ApiKeys:
     async def _caller(self, scope: Scope) -> Caller:
         if not self._is_guarded(scope):
             return Caller(_ANYBODY, KeyLimits(), self._shares)
+        if (ticket := await self._ticket(scope)) is not None:
+            caller = Caller(ticket.owner, ticket.limits, self._shares)
+            caller.session = ticket.session
+            return caller
         if not self._access.enabled:
             return Caller(_ANYBODY, self._limits, self._shares, _address(scope))
         await self._ring.refresh()
-        key = self._key(Headers(scope=scope))
+        key = self._key(Headers(scope=scope), scope)
         return Caller(key.name, key.limits, self._shares)
 
-    def _key(self, headers: Headers) -> ApiKey:
-        """The key in its own header, else as a Bearer token.
+    async def _ticket(self, scope: Scope) -> Ticket | None:
+        """What a short-lived key opens, where one was sent for a live session."""
+        sent = _bearer(Headers(scope=scope)) or _subprotocol_key(scope)
+        if route_path(scope) != _REALTIME or not sent.startswith(_TICKET):
+            return None
+        try:
+            return await self._tickets.find_ticket(digest_of(sent.encode("latin-1")))
+        except SpeechError:
+            return None  # the state is away: the key is not known
+
+    def _key(self, headers: Headers, scope: Scope) -> ApiKey:
+        """The key in its own header, else as a Bearer token; a WebSocket has further places.
 
         Raises:
             MissingApiKey: there is none.
@@ -61,8 +94,9 @@ class ApiKeys:
         if sent := headers.get(self._access.header):
             unknown = ForbiddenApiKey
         else:
-            scheme, _, token = headers.get("authorization", "").partition(" ")
-            sent = token.strip() if scheme.lower() == "bearer" else ""
+            sent = _bearer(headers) or headers.get(_ELEVENLABS_HEADER, "")
+            if not sent and scope["type"] == "websocket":
+                sent = _subprotocol_key(scope) or _query_key(scope)
             unknown = InvalidApiKey
         if not sent:
             raise MissingApiKey
@@ -81,10 +115,26 @@ class ApiKeys:
         return not (self._access.public_lists and path in _LISTS and method in ("GET", "HEAD"))
 
 
+def _bearer(headers: Headers) -> str:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _subprotocol_key(scope: Scope) -> str:
+    for offered in scope.get("subprotocols", ()):
+        if str(offered).startswith(_SUBPROTOCOL_KEY):
+            return str(offered).removeprefix(_SUBPROTOCOL_KEY)
+    return ""
+
+
+def _query_key(scope: Scope) -> str:
+    """The key as GemmaVoice's sockets take it, `?api_key=`."""
+    return QueryParams(scope["query_string"]).get("api_key", "")
+
+
 async def _refuse(error: AccessDenied, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
-        code = _CLOSED_MISSING if isinstance(error, MissingApiKey) else _CLOSED_INVALID
-        await send({"type": "websocket.close", "code": code, "reason": error.message})
+        await deny(problem_of(error), scope, receive, send)
     else:
         await problem_of(error).response(request_id_of(scope))(scope, receive, send)
 

@@ -2,7 +2,8 @@
 
 from typing import Annotated, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from deployments.errors import RateLimited
@@ -21,6 +22,7 @@ class Caller:
         self.owner = owner  # whose sessions these are; never the key itself
         self.limits = limits
         self.allowance = Allowance()  # as far as is known
+        self.session = ""  # how a short-lived key wants its live session, as JSON
         self._shares = shares
         self._name = owner if counted_as is None else counted_as
 
@@ -68,8 +70,8 @@ def caller_of(scope: Scope) -> Caller | None:
     return cast("Caller | None", scope.get(_SCOPE_KEY))
 
 
-def _caller(request: Request) -> Caller:
-    caller = caller_of(request.scope)
+def _caller(connection: HTTPConnection) -> Caller:
+    caller = caller_of(connection.scope)
     if caller is None:
         raise RuntimeError("this route asks nobody who calls")
     return caller

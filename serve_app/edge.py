@@ -32,6 +32,9 @@ _ROUTER_PREFIX = b"x-serve-router-"  # what Serve's own router tells the proxy
 _FIRST_ERROR_STATUS = 400
 _AHEAD_BYTES = 512 * 1024
 _UNFETCHED_S = 1.0
+# Speech as base64 is 64 kB a second; whole recordings come faster.
+_SOCKET_BYTES_S, _SOCKET_BURST_BYTES = 2 * 1024 * 1024, 8 * 1024 * 1024
+_SOCKET_MESSAGES_S, _SOCKET_BURST_MESSAGES = 500, 1_000
 
 
 class EdgeMiddleware:
@@ -87,6 +90,51 @@ class UploadPace:
             await self._app(scope, _PacedBody(receive).receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+class SocketPace:
+    """Lets a WebSocket's messages in at a bounded pace.
+
+    Serve's proxy and the ingress read ahead without any bound: a client that floods must wait, and
+    no one else.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a connection on."""
+        if scope["type"] == "websocket":
+            await self._app(scope, _PacedSocket(receive).receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+class _PacedSocket:
+    """Two token buckets: of bytes and of messages. A message that is too large is paid for later."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._clock = asyncio.get_running_loop().time
+        self._filled_at = self._clock()
+        self._bytes, self._messages = float(_SOCKET_BURST_BYTES), float(_SOCKET_BURST_MESSAGES)
+
+    async def receive(self) -> Message:
+        """The next message, when there is room for it."""
+        self._fill()
+        lacking_s = max(-self._bytes / _SOCKET_BYTES_S, -self._messages / _SOCKET_MESSAGES_S)
+        if lacking_s > 0:
+            await asyncio.sleep(lacking_s)
+        message = await self._receive()
+        self._bytes -= len(message.get("text") or message.get("bytes") or b"")
+        self._messages -= 1
+        return message
+
+    def _fill(self) -> None:
+        now = self._clock()
+        passed_s, self._filled_at = now - self._filled_at, now
+        self._bytes = min(_SOCKET_BURST_BYTES, self._bytes + passed_s * _SOCKET_BYTES_S)
+        self._messages = min(_SOCKET_BURST_MESSAGES, self._messages + passed_s * _SOCKET_MESSAGES_S)
 
 
 class _Piece(dict[str, Any]):
@@ -145,4 +193,4 @@ def _is_serves_own(start: Message) -> bool:
 
 def middlewares() -> list[Middleware]:
     """What Serve's proxy loads."""
-    return [Middleware(EdgeMiddleware), Middleware(UploadPace)]
+    return [Middleware(EdgeMiddleware), Middleware(UploadPace), Middleware(SocketPace)]

@@ -36,6 +36,7 @@ from deployments.messages import (
     Segment,
     Session,
     SpeechRequest,
+    Ticket,
     Transcript,
     TranscriptionRequest,
     VoiceCatalog,
@@ -235,6 +236,20 @@ class StateHandle(_Stage):
     ) -> None:
         """Remember a turn."""
         await self._ask("append_session", owner, session_id, turn, drop_oldest)
+
+    async def write_session(
+        self, owner: str, session_id: str, messages: tuple[ChatMessage, ...]
+    ) -> None:
+        """Remember a dialogue as it is now."""
+        await self._ask("write_session", owner, session_id, messages)
+
+    async def issue_ticket(self, digest: bytes, ticket: Ticket) -> None:
+        """Let a short-lived key in."""
+        await self._ask("issue_ticket", digest, ticket)
+
+    async def find_ticket(self, digest: bytes) -> Ticket | None:
+        """What a short-lived key opens."""
+        return cast("Ticket | None", await self._ask("find_ticket", digest))
 
     async def delete_session(self, owner: str, session_id: str) -> bool:
         """Forget a dialogue; whether there was one."""

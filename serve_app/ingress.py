@@ -7,8 +7,10 @@ from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
 from configs.settings import AppSettings
-from deployments.metrics import HttpMetrics, TurnMetrics
+from deployments.metrics import HttpMetrics, LiveMetrics, TurnMetrics
 from serve_app.api import build_api
+from serve_app.draining import is_draining
+from serve_app.ears import Ears
 from serve_app.handles import LlmHandle, StateHandle, SttHandle, TtsHandle
 from serve_app.media.decode import AudioDecoder
 from serve_app.model_catalog import ModelCatalog
@@ -33,16 +35,20 @@ class DialogueIngress:
             decoder=AudioDecoder(settings.audio),
             http_metrics=HttpMetrics(),
             turn_metrics=TurnMetrics(),
+            live_metrics=LiveMetrics(),
             models=ModelCatalog(settings),
+            ears=Ears(settings.live),
         )
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once the replica is constructed."""
-        return build_api(self._services)
+        return build_api(self._services, is_draining)
 
     async def check_health(self) -> None:
         """Called by Serve; a replica whose loop still turns is healthy."""
+        self._services.live_metrics.refresh()
 
     def __del__(self) -> None:
         if services := getattr(self, "_services", None):
             services.decoder.close()
+            services.ears.close()

@@ -31,6 +31,8 @@ STATUS: dict[type[errors.SpeechError], int] = {
     errors.VoiceNotFound: 404,
     errors.ModelNotFound: 404,
     errors.SessionNotFound: 404,
+    errors.ItemNotFound: 404,
+    errors.ReplyInProgress: 409,
     errors.BodyTooLarge: 413,
     errors.BodyTimeout: 408,
     errors.AccessDenied: 401,

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import RateLimited
 from serve_app.caller import Caller, caller_of
+from serve_app.denial import deny
 from serve_app.problems import problem_of
 from serve_app.request_id import request_id_of
 from serve_app.shares import Shares
@@ -26,7 +27,6 @@ HEADERS = tuple(
         "remaining-concurrent",
     )
 )
-_CLOSED_LIMITED = 4429  # as GemmaVoice closes a WebSocket
 
 
 class RateLimits:
@@ -66,8 +66,7 @@ class RateLimits:
 
 async def _refuse(error: RateLimited, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
-        message = {"type": "websocket.close", "code": _CLOSED_LIMITED, "reason": error.message}
-        await send(message)
+        await deny(problem_of(error), scope, receive, send)
     else:
         await problem_of(error).response(request_id_of(scope))(scope, receive, send)
 

@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Annotated, Protocol, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from starlette.requests import HTTPConnection
 
 from configs.settings import AppSettings
 from deployments.errors import VoiceNotFound
@@ -14,13 +15,15 @@ from deployments.messages import (
     KeyLimits,
     Segment,
     Session,
+    Ticket,
     Transcript,
     TranscriptionRequest,
     VoiceCatalog,
     VoiceInfo,
 )
-from deployments.metrics import HttpMetrics, TurnMetrics
+from deployments.metrics import HttpMetrics, LiveMetrics, TurnMetrics
 from serve_app.dialogue.ports import LanguageModel, SpeechToText, TextToSpeech
+from serve_app.ears import Ears
 from serve_app.media.decode import AudioDecoder
 from serve_app.model_catalog import ModelCatalog
 
@@ -86,6 +89,20 @@ class StateStore(Protocol):
         """Drop so many of the oldest messages, then add a turn."""
         ...
 
+    async def write_session(
+        self, owner: str, session_id: str, messages: tuple[ChatMessage, ...]
+    ) -> None:
+        """Remember a dialogue as it is now."""
+        ...
+
+    async def issue_ticket(self, digest: bytes, ticket: Ticket) -> None:
+        """Let the short-lived key of this hash in."""
+        ...
+
+    async def find_ticket(self, digest: bytes) -> Ticket | None:
+        """What the short-lived key of this hash opens; None where it opens nothing."""
+        ...
+
     async def delete_session(self, owner: str, session_id: str) -> bool:
         """Forget a dialogue; whether there was one."""
         ...
@@ -93,7 +110,7 @@ class StateStore(Protocol):
 
 @dataclass(slots=True)
 class Services:
-    """The stages, the decoder and the settings; one of each in an ingress replica."""
+    """The stages, the models of the ingress itself, and the settings; one of each in a replica."""
 
     settings: AppSettings
     stt: Stt
@@ -103,7 +120,9 @@ class Services:
     decoder: AudioDecoder
     http_metrics: HttpMetrics
     turn_metrics: TurnMetrics
+    live_metrics: LiveMetrics
     models: ModelCatalog
+    ears: Ears
     catalog: VoiceCatalog | None = None
 
     async def voices(self) -> VoiceCatalog:
@@ -133,8 +152,8 @@ class Services:
         raise VoiceNotFound(wanted)
 
 
-def _services(request: Request) -> Services:
-    return cast("Services", request.app.state.services)
+def _services(connection: HTTPConnection) -> Services:
+    return cast("Services", connection.app.state.services)
 
 
 ServicesDep = Annotated[Services, Depends(_services)]

@@ -10,6 +10,7 @@ from deployments.audio import Pcm
 from deployments.messages import FinishReason, Transcript
 from serve_app.audio_answer import json_answer
 from serve_app.dialogue.events import (
+    ClauseBegan,
     Heard,
     ReplyDelta,
     ReplyWritten,
@@ -66,7 +67,7 @@ class WholeTurn:
                 self.timings = timings
                 if timings.first_audio_s is None and self.warning is None:
                     self.warning = _NOTHING_TO_SAY
-            case ReplyDelta():
+            case ReplyDelta() | ClauseBegan():
                 pass
 
     def answer(self) -> Response:
@@ -135,6 +136,8 @@ class StreamedTurn:
                     await self._warn(_NO_SPEECH)
             case ReplyDelta(text=text):
                 await self._line("assistant_text_delta", {"text": text})
+            case ClauseBegan():
+                pass
             case ReplyWritten():
                 written = {"text": event.text, "finish_reason": event.finish_reason}
                 await self._line("assistant_text", written)

@@ -1,17 +1,19 @@
 """The `state` deployment: one replica, so that every ingress replica sees the same."""
 
 from configs.settings import SessionSettings
-from deployments.messages import Allowance, ChatMessage, KeyLimits, Session
+from deployments.messages import Allowance, ChatMessage, KeyLimits, Session, Ticket
 from deployments.state.limits import Limits
 from deployments.state.sessions import Sessions
+from deployments.state.tickets import Tickets
 
 
 class StateServer:
-    """Rate limits and sessions in memory. Every method is quick and runs on one event loop."""
+    """Rate limits, sessions and short-lived keys in memory. Every method is quick and runs on one event loop."""
 
     def __init__(self, sessions: SessionSettings) -> None:
         self._limits = Limits()
         self._sessions = Sessions(sessions)
+        self._tickets = Tickets()
 
     async def admit(self, caller: str, limits: KeyLimits, lease: str) -> Allowance:
         """See `Limits.admit`."""
@@ -44,6 +46,20 @@ class StateServer:
     ) -> None:
         """See `Sessions.append`."""
         self._sessions.append(owner, session_id, turn, drop_oldest)
+
+    async def write_session(
+        self, owner: str, session_id: str, messages: tuple[ChatMessage, ...]
+    ) -> None:
+        """See `Sessions.write`."""
+        self._sessions.write(owner, session_id, messages)
+
+    async def issue_ticket(self, digest: bytes, ticket: Ticket) -> None:
+        """See `Tickets.issue`."""
+        self._tickets.issue(digest, ticket)
+
+    async def find_ticket(self, digest: bytes) -> Ticket | None:
+        """See `Tickets.find`."""
+        return self._tickets.find(digest)
 
     async def delete_session(self, owner: str, session_id: str) -> bool:
         """See `Sessions.delete`."""

@@ -74,8 +74,21 @@ class Sessions:
             drop_oldest -= dialogue.drop_oldest()
         dialogue.add(turn)
         dialogue.updated_at = now
-        while dialogue.chars > self._max_chars or dialogue.messages > self._settings.max_messages:
-            dialogue.drop_oldest()
+        self._shorten(dialogue)
+        self._chars += dialogue.chars
+        self._make_room()
+
+    def write(self, owner: str, session_id: str, messages: tuple[ChatMessage, ...]) -> None:
+        """Keep these messages in place of what was known; the oldest of them go first."""
+        now = self._clock()
+        known = self._use((owner, session_id), now)
+        created_at = known.created_at if known else now
+        if known:
+            self._chars -= known.chars
+        dialogue = self._dialogues[owner, session_id] = _Dialogue(created_at, now, now)
+        for message in messages:
+            dialogue.add((message,))
+        self._shorten(dialogue)
         self._chars += dialogue.chars
         self._make_room()
 
@@ -85,6 +98,10 @@ class Sessions:
             return False
         self._forget((owner, session_id))
         return True
+
+    def _shorten(self, dialogue: _Dialogue) -> None:
+        while dialogue.chars > self._max_chars or dialogue.messages > self._settings.max_messages:
+            dialogue.drop_oldest()
 
     def _use(self, key: tuple[str, str], now: float) -> _Dialogue | None:
         self._forget_idle(now)

@@ -2,17 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from contextlib import aclosing, contextmanager
 
 from deployments.errors import ContextOverflow
 from deployments.messages import (
     GenerationEnd,
-    GenerationEvent,
     GenerationRequest,
     SpeechRequest,
     TextDelta,
-    ToolOutput,
 )
 from serve_app.caller import Caller
 from serve_app.dialogue.events import (
@@ -23,16 +21,10 @@ from serve_app.dialogue.events import (
     TurnTimings,
     VoiceFailed,
 )
-from serve_app.dialogue.ports import LanguageModel
 from serve_app.dialogue.turn import Turn
-from serve_app.protocol.tool_calls import (
-    ArgumentsPiece,
-    CallBegan,
-    ReplyPiece,
-    ReplyReader,
-    TextPiece,
-)
+from serve_app.protocol.tool_calls import ArgumentsPiece, CallBegan
 from serve_app.services import Services
+from serve_app.words import Words
 
 ReplyEvent = ReplyDelta | CallBegan | ArgumentsPiece | ReplyWritten | Spoken | VoiceFailed
 Note = Callable[[ReplyEvent], Awaitable[None]]
@@ -44,17 +36,18 @@ async def write_reply(services: Services, request: GenerationRequest, note: Note
     Raises:
         SpeechError: writing failed.
     """
-    async with aclosing(_Words(services.llm, note).generate(request)) as events:
-        async for event in events:
-            match event:
-                case TextDelta(text=text):
-                    await note(ReplyDelta(text))
-                case GenerationEnd() as end:
-                    await note(
-                        ReplyWritten(
-                            "", end.finish_reason, end.prompt_tokens, end.completion_tokens
+    with _messages_named():
+        async with aclosing(Words(services.llm, note).generate(request)) as events:
+            async for event in events:
+                match event:
+                    case TextDelta(text=text):
+                        await note(ReplyDelta(text))
+                    case GenerationEnd() as end:
+                        await note(
+                            ReplyWritten(
+                                "", end.finish_reason, end.prompt_tokens, end.completion_tokens
+                            )
                         )
-                    )
 
 
 async def speak_reply(
@@ -82,43 +75,22 @@ async def speak_reply(
             case _:
                 pass
 
-    words = _Words(services.llm, note)
+    words = Words(services.llm, note)
     timings = TurnTimings(time.perf_counter())
     try:
-        await Turn(services.stt, words, services.tts, emit, timings).reply(request, voice)
+        with _messages_named():
+            await Turn(services.stt, words, services.tts, emit, timings).reply(request, voice)
     finally:
         await caller.note_audio(spoken_s)
 
 
-class _Words:
-    """A language model that only says what can be spoken; calls of tools are noted aside."""
-
-    def __init__(self, llm: LanguageModel, note: Note) -> None:
-        self._llm, self._note = llm, note
-
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
-        """The words of the reply."""
-        reader = ReplyReader(tools=isinstance(request.output, ToolOutput))
-        try:
-            async with aclosing(self._llm.generate(request)) as events:
-                async for event in events:
-                    match event:
-                        case TextDelta(text=text):
-                            async for words in self._words(reader.feed(text)):
-                                yield words
-                        case GenerationEnd():
-                            async for words in self._words(reader.close()):
-                                yield words
-                            yield event
-        except ContextOverflow as error:
-            raise ContextOverflow(error.prompt_tokens, error.context_tokens, "messages") from None
-
-    async def _words(self, pieces: Iterable[ReplyPiece]) -> AsyncGenerator[TextDelta, None]:
-        for piece in pieces:
-            if isinstance(piece, TextPiece):
-                yield TextDelta(piece.text, tokens=1)
-            else:
-                await self._note(piece)
+@contextmanager
+def _messages_named() -> Generator[None, None, None]:
+    """Call the prompt by the name that it has in a chat request."""
+    try:
+        yield
+    except ContextOverflow as error:
+        raise ContextOverflow(error.prompt_tokens, error.context_tokens, "messages") from None
 
 
 async def all_together(works: Iterable[Coroutine[None, None, None]]) -> None:

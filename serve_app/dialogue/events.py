@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from deployments.audio import Pcm
+from deployments.errors import SpeechError
 from deployments.messages import FinishReason, Transcript
 
 
@@ -50,6 +51,13 @@ class ReplyWritten:
 
 
 @dataclass(frozen=True, slots=True)
+class ClauseBegan:
+    """What is spoken from now on is this clause of the reply."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Spoken:
     """A piece of the reply's audio."""
 
@@ -60,8 +68,17 @@ class Spoken:
 class VoiceFailed:
     """The voice broke; the reply goes on as text."""
 
-    code: str
-    message: str
+    error: SpeechError
+
+    @property
+    def code(self) -> str:
+        """The kind of error."""
+        return self.error.code
+
+    @property
+    def message(self) -> str:
+        """A sentence that may be shown to a client."""
+        return self.error.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,5 +88,7 @@ class TurnFinished:
     timings: TurnTimings
 
 
-TurnEvent = Heard | ReplyDelta | ReplyWritten | Spoken | VoiceFailed | TurnFinished
+TurnEvent = (
+    Heard | ReplyDelta | ReplyWritten | ClauseBegan | Spoken | VoiceFailed | TurnFinished
+)
 Emit = Callable[[TurnEvent], Awaitable[None]]

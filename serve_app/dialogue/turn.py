@@ -23,6 +23,7 @@ from deployments.messages import (
 )
 from serve_app.dialogue.clauses import ClauseSplitter
 from serve_app.dialogue.events import (
+    ClauseBegan,
     Emit,
     Heard,
     ReplyDelta,
@@ -132,10 +133,11 @@ class Turn:
                 raise  # the caller can mend it
             except SpeechError as error:
                 failed = True
-                await self._emit(VoiceFailed(error.code, error.message))
+                await self._emit(VoiceFailed(error))
 
     async def _speak_clause(self, clause: SpeechRequest) -> None:
         pieces: AsyncGenerator[Pcm, None] = self._tts.synthesize(clause)
+        await self._emit(ClauseBegan(clause.text))
         async with aclosing(pieces):
             async for piece in pieces:
                 self._mark("first_audio_s")

@@ -30,7 +30,7 @@ from deployments.messages import (
     TranscriptionRequest,
     VoiceCatalog,
 )
-from deployments.metrics import HttpMetrics, TurnMetrics
+from deployments.metrics import HttpMetrics, LiveMetrics, TurnMetrics
 from deployments.pump import iterate_in_thread, run_in_thread
 from deployments.state.server import StateServer
 from deployments.stt.engine import SttEngine, whole_transcript
@@ -38,6 +38,7 @@ from deployments.stt.fake import FakeSttEngine
 from deployments.tts.engine import TtsEngine
 from deployments.tts.fake import FakeTtsEngine
 from serve_app.api import build_api
+from serve_app.ears import Ears
 from serve_app.media.decode import AudioDecoder
 from serve_app.model_catalog import ModelCatalog
 from serve_app.services import Services, StateStore
@@ -160,6 +161,10 @@ class Records:
     phases: list[str] = field(default_factory=list)
     turns: list[tuple[str, str]] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    sockets: list[str] = field(default_factory=list)
+    replies: list[str] = field(default_factory=list)
+    guesses: list[tuple[str, bool]] = field(default_factory=list)
+    interruptions: list[str] = field(default_factory=list)
     alone: int = 0
 
     def record(self, method: str, route: str, status: int, duration_s: float) -> None:
@@ -174,6 +179,20 @@ class Records:
 
     def phase(self, phase: str, seconds: float) -> None:
         self.phases.append(phase)
+
+    @contextmanager
+    def session(self, kind: str) -> Generator[None]:
+        yield
+        self.sockets.append(kind)
+
+    def replied(self, outcome: str) -> None:
+        self.replies.append(outcome)
+
+    def guessed(self, work: str, *, useful: bool, tokens: int) -> None:
+        self.guesses.append((work, useful))
+
+    def interrupted(self, kind: str) -> None:
+        self.interruptions.append(kind)
 
     def finished(self, pipeline: str, seconds: float) -> None:
         self.turns.append((pipeline, "finished"))
@@ -235,7 +254,7 @@ def serving(settings: AppSettings | None = None) -> Iterator[Served]:
     assert isinstance(settings.llm, FakeLlmSettings)
     assert isinstance(settings.tts, FakeTtsSettings)
     records = Records()
-    decoder = AudioDecoder(settings.audio)
+    decoder, ears = AudioDecoder(settings.audio), Ears(settings.live)
     with ThreadPoolExecutor(4) as executor:
         stt = SttStage(executor, engine=FakeSttEngine(settings.stt))
         llm = LlmStage(executor, engine=FakeLlmEngine(settings.llm))
@@ -250,7 +269,9 @@ def serving(settings: AppSettings | None = None) -> Iterator[Served]:
             decoder=decoder,
             http_metrics=cast("HttpMetrics", records),
             turn_metrics=cast("TurnMetrics", records),
+            live_metrics=cast("LiveMetrics", records),
             models=ModelCatalog(settings),
+            ears=ears,
         )
         api = build_api(services)
         try:
@@ -258,3 +279,4 @@ def serving(settings: AppSettings | None = None) -> Iterator[Served]:
                 yield Served(api, client, services, stt, llm, tts, state, records)
         finally:
             decoder.close()
+            ears.close()

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Message, Scope
 from starlette.websockets import WebSocketDisconnect
 
@@ -194,33 +194,92 @@ async def test_bytes_that_are_no_text_are_a_wrong_key(locked: Served) -> None:
 # ---- WebSockets ---------------------------------------------------------------------------------
 
 
-def closed_with(served: Served, headers: dict[str, str]) -> int:
+def closed_with(served: Served, path: str, headers: dict[str, str]) -> int:
+    """The code with which an opened socket is closed at once."""
     with (
+        served.client.websocket_connect(path, headers=headers) as socket,
         pytest.raises(WebSocketDisconnect) as closed,
-        served.client.websocket_connect("/v1/realtime", headers=headers),
     ):
-        pass
+        socket.receive_text()
     return closed.value.code
 
 
+def denied_with(served: Served, headers: dict[str, str]) -> tuple[int, str]:
+    """The answer to a handshake of OpenAI's clients."""
+    with (
+        pytest.raises(WebSocketDenialResponse) as denied,
+        served.client.websocket_connect("/v1/realtime", headers=headers),
+    ):
+        pass
+    return denied.value.status_code, denied.value.json()["error"]["code"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({}, 401, "missing_api_key"),
+        ({"X-API-Key": "wrong"}, 403, "invalid_api_key"),
+        ({"Authorization": "Bearer wrong"}, 401, "invalid_api_key"),
+        ({"Authorization": "Bearer ek_wrong"}, 401, "invalid_api_key"),
+    ],
+)
+def test_openais_clients_are_refused_over_http(
+    locked: Served, headers: dict[str, str], status: int, code: str
+) -> None:
+    assert denied_with(locked, headers) == (status, code)
+
+
+@pytest.mark.parametrize("path", ["/v1/text-to-speech/ws", "/ws/stt", "/v1/conversation/ws"])
 @pytest.mark.parametrize(
     ("headers", "code"),
     [({}, 4401), ({"X-API-Key": "wrong"}, 4403), ({"Authorization": "Bearer wrong"}, 4403)],
 )
-def test_a_websocket_is_closed_before_it_opens(
-    locked: Served, headers: dict[str, str], code: int
+def test_gemmavoices_clients_are_refused_by_a_code(
+    locked: Served, path: str, headers: dict[str, str], code: int
 ) -> None:
-    assert closed_with(locked, headers) == code
+    assert closed_with(locked, path, headers) == code
 
 
-def test_a_websocket_with_a_key_reaches_its_route(locked: Served) -> None:
-    assert closed_with(locked, {"X-API-Key": KEY}) == 1000  # there is no such route yet
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/v1/nowhere", {"X-API-Key": KEY}),
+        (f"/v1/nowhere?api_key={KEY}", {}),
+        ("/v1/nowhere", {"xi-api-key": KEY}),
+        ("/v1/nowhere", {"sec-websocket-protocol": f"realtime, openai-insecure-api-key.{KEY}"}),
+    ],
+)
+def test_a_websocket_with_a_key_reaches_its_route(
+    locked: Served, path: str, headers: dict[str, str]
+) -> None:
+    with (
+        pytest.raises(WebSocketDisconnect) as closed,
+        locked.client.websocket_connect(path, headers=headers),
+    ):
+        pass
+    assert closed.value.code == 1000  # there is no such route
 
 
 def test_websockets_count_as_requests() -> None:
     with serving(limited(requests=1)) as served:
-        assert closed_with(served, {}) == 1000
-        assert closed_with(served, {}) == 4429
+        with (
+            pytest.raises(WebSocketDisconnect),
+            served.client.websocket_connect("/v1/nowhere"),
+        ):
+            pass
+        assert closed_with(served, "/ws/tts", {}) == 4429
+        assert denied_with(served, {}) == (429, "rate_limit_exceeded")
+
+
+def test_pages_of_other_origins_open_no_socket() -> None:
+    with serving() as served:
+        refused = denied_with(served, {"origin": "https://evil.example"})
+        assert refused == (403, "origin_not_allowed")
+        with (
+            pytest.raises(WebSocketDisconnect),
+            served.client.websocket_connect("/v1/nowhere", headers={"origin": "http://testserver"}),
+        ):
+            pass
 
 
 # ---- rate limits --------------------------------------------------------------------------------

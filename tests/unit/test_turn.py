@@ -7,6 +7,7 @@ import pytest
 from deployments.errors import InvalidParameter, StageFailed, StageUnavailable, VoiceNotFound
 from deployments.messages import ChatMessage, Sampling, SpeechRequest, Transcript
 from serve_app.dialogue.events import (
+    ClauseBegan,
     Heard,
     ReplyDelta,
     ReplyWritten,
@@ -27,7 +28,8 @@ async def test_a_turn_reports_what_it_does_in_order() -> None:
     assert stages.of(ReplyWritten) == [ReplyWritten("It is Paris. It is big.", "stop", 7, 2)]
     assert stages.of(Spoken) == [Spoken(PIECE)] * 4
     assert isinstance(stages.events[-1], TurnFinished)
-    assert len(stages.events) == 1 + 2 + 1 + 4 + 1
+    assert stages.of(ClauseBegan) == [ClauseBegan("It is Paris."), ClauseBegan("It is big.")]
+    assert len(stages.events) == 1 + 2 + 1 + 2 + 4 + 1
 
 
 async def test_every_clause_is_spoken_in_order_with_the_voice_that_was_asked_for() -> None:
@@ -78,7 +80,8 @@ async def test_a_voice_that_fails_leaves_the_reply_as_text() -> None:
     stages = Stages(reply=reply, tts_errors={"Two is here.": StageFailed("tts")})
     await stages.run()
     assert [clause.text for clause in stages.spoken] == ["One is here.", "Two is here."]
-    assert stages.of(VoiceFailed) == [VoiceFailed("stage_failed", "The tts stage failed.")]
+    (failed,) = stages.of(VoiceFailed)
+    assert (failed.code, failed.message) == ("stage_failed", "The tts stage failed.")
     assert len(stages.of(Spoken)) == 1
     assert stages.of(ReplyWritten) == [ReplyWritten("".join(reply), "stop", 7, 3)]
     assert isinstance(stages.events[-1], TurnFinished)

@@ -1,0 +1,261 @@
+"""One reply: written, spoken at the pace of speech, and stopped at any moment."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+from deployments.errors import SpeechError
+from deployments.messages import GenerationEnd, GenerationRequest, TextDelta
+from serve_app.dialogue.events import (
+    ClauseBegan,
+    ReplyDelta,
+    ReplyWritten,
+    Spoken,
+    TurnEvent,
+    TurnTimings,
+    VoiceFailed,
+)
+from serve_app.dialogue.together import both
+from serve_app.dialogue.turn import Turn
+from serve_app.live.config import LiveConfig
+from serve_app.live.events import (
+    CallArguments,
+    CallStarted,
+    CancelReason,
+    EndReason,
+    LiveEvent,
+    LiveTimings,
+    ReplyAudio,
+    ReplyEnded,
+    ReplyStarted,
+    ReplyStatus,
+    ReplyText,
+    Usage,
+)
+from serve_app.live.items import Call, Message, Part, new_id
+from serve_app.live.paced_voice import PacedVoice
+from serve_app.live.playout import Playout
+from serve_app.live.ports import LiveContext
+from serve_app.protocol.tool_calls import ArgumentsPiece, CallBegan
+from serve_app.words import Words
+
+Prepare = Callable[[], Awaitable[GenerationRequest]]
+
+
+class Reply:
+    """Writes and speaks one reply. Nothing of it is told before it is released.
+
+    A draft is a reply that runs while it is not yet sure that the user has finished.
+    """
+
+    def __init__(
+        self,
+        context: LiveContext,
+        config: LiveConfig,
+        prepare: Prepare,
+        *,
+        started: float | None = None,
+        tag: object = None,
+        in_conversation: bool = True,
+    ) -> None:
+        self.id = new_id("resp")
+        self.tag, self.in_conversation = tag, in_conversation
+        self.playout = Playout()
+        self.said = ""
+        self.tokens = 0
+        self.calls: list[Call] = []
+        self.ended = False
+        spoken = config.voice is not None
+        self.message = Message(
+            new_id("item"), "assistant", [Part("", spoken)], "in_progress", self.playout
+        )
+        self._stages, self._tell = context.stages, context.emit
+        self._config, self._prepare = config, prepare
+        self._held: list[LiveEvent] = []
+        self._released = asyncio.Event()
+        self._voice = PacedVoice(context.bounds, self.playout) if spoken else None
+        self._start = time.perf_counter() if started is None else started
+        self._timings = LiveTimings()
+        self._turn = Turn(
+            context.stages.stt,
+            Words(context.stages.llm, self._note_call),
+            context.stages.tts,
+            self._note,
+            TurnTimings(self._start),
+        )
+        self._usage = Usage()
+        self._cut_off = False
+        self._trouble: SpeechError | None = None
+
+    @property
+    def is_released(self) -> bool:
+        """Whether the client knows of it."""
+        return self._released.is_set()
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether the listener can be hearing it now."""
+        return self.playout.left_s > 0
+
+    def release(
+        self, *, endpoint_s: float | None = None, transcript_s: float | None = None
+    ) -> None:
+        """Tell the client, from now on as it happens; seconds are those of `LiveTimings`."""
+        self._timings = replace(self._timings, endpoint_s=endpoint_s, transcript_s=transcript_s)
+        self._tell(ReplyStarted(self.id, self.tag))
+        for event in self._held:
+            self._tell(event)
+        self._held.clear()
+        self._released.set()
+
+    async def run(self) -> None:
+        """Give the reply, to its end or until it is cancelled."""
+        try:
+            request = await self._prepare()
+            if self._voice is None:
+                await self._write(request)
+            else:
+                await both(self._make(request, self._voice), self._send(self._voice))
+            await self._released.wait()
+        except SpeechError as error:
+            await self._released.wait()
+            self._end("failed", error=error)
+        else:
+            reason = "max_output_tokens" if self._cut_off else None
+            self._end("incomplete" if reason else "completed", reason=reason, error=self._trouble)
+
+    def cancel(self, reason: CancelReason) -> None:
+        """End it here; of what was said, only what was heard stays. Its task is the caller's to end."""
+        if not self.ended and self.is_released:
+            self._end("cancelled", reason=reason)
+        self.ended = True
+
+    def fail(self, error: SpeechError) -> None:
+        """End it because of something unforeseen."""
+        if self.is_released:
+            self._end("failed", error=error)
+
+    def cut(self, played_s: float) -> None:
+        """Only so much of it was heard: the rest is not part of the conversation."""
+        self.message.parts[0].text = self.playout.heard(self.said, played_s)
+        self.message.status = "incomplete"
+
+    # ---- writing and speaking ----
+
+    async def _make(self, request: GenerationRequest, voice: PacedVoice) -> None:
+        assert self._config.voice is not None  # noqa: S101 - there is a voice to pace
+        await self._turn.reply(request, self._config.voice)
+        self.playout.complete()
+        await voice.close()
+
+    async def _send(self, voice: PacedVoice) -> None:
+        await self._released.wait()
+        async with aclosing(voice.frames()) as frames:
+            async for frame in frames:
+                if self._timings.first_audio_s is None:
+                    self._mark("first_audio_s")
+                self._tell(ReplyAudio(self.id, self.message, frame))
+
+    async def _write(self, request: GenerationRequest) -> None:
+        async with aclosing(Words(self._stages.llm, self._note_call).generate(request)) as events:
+            async for event in events:
+                match event:
+                    case TextDelta(text=text):
+                        self._mark("first_token_s")
+                        self._say(text)
+                    case GenerationEnd():
+                        self._note_end(
+                            event.finish_reason, event.prompt_tokens, event.completion_tokens
+                        )
+
+    async def _note(self, event: TurnEvent) -> None:
+        match event:
+            case ReplyDelta(text=text):
+                self._mark("first_token_s")
+                self._say(text)
+            case ClauseBegan(text=clause):
+                self._mark("first_clause_s")
+                self.playout.begin_clause(clause, self.said)
+            case Spoken(audio=audio):
+                self.playout.make(audio.duration_s)
+                if self._voice is not None:
+                    await self._voice.put(audio)
+            case VoiceFailed():
+                self._trouble = event.error
+            case ReplyWritten():
+                self._note_end(event.finish_reason, event.prompt_tokens, event.completion_tokens)
+            case _:
+                pass
+
+    async def _note_call(self, piece: CallBegan | ArgumentsPiece) -> None:
+        match piece:
+            case CallBegan(name=name):
+                self._mark("first_token_s")
+                call = Call(new_id("item"), new_id("call"), name, "", "in_progress")
+                self.calls.append(call)
+                self._emit(CallStarted(self.id, call))
+            case ArgumentsPiece(index=index, text=text):
+                call = self.calls[index]
+                call.arguments += text
+                self._emit(CallArguments(self.id, call, text))
+        self.tokens += 1
+
+    def _say(self, text: str) -> None:
+        self.said += text
+        self.tokens += 1
+        self.message.parts[0].text = self.said
+        self._emit(ReplyText(self.id, self.message, text))
+
+    def _note_end(self, finish_reason: str, prompt_tokens: int, completion_tokens: int) -> None:
+        self._cut_off = finish_reason == "length"
+        self._usage = Usage(prompt_tokens, completion_tokens)
+
+    # ---- telling ----
+
+    def _emit(self, event: LiveEvent) -> None:
+        if self.is_released:
+            self._tell(event)
+        else:
+            self._held.append(event)
+
+    def _end(
+        self,
+        status: ReplyStatus,
+        *,
+        reason: EndReason | None = None,
+        error: SpeechError | None = None,
+    ) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        self._mark("total_s")
+        if status == "completed":
+            self.message.status = "completed"
+            self.message.parts[0].text = self.said.strip()
+        elif self.message.parts[0].spoken:
+            self.cut(self.playout.played_s)
+        else:
+            self.message.status = "incomplete"
+        for call in self.calls:
+            call.status = "completed" if status == "completed" else "incomplete"
+        self._tell(
+            ReplyEnded(
+                self.id,
+                status,
+                reason,
+                error,
+                self.message if self.said else None,
+                self.said,
+                tuple(self.calls),
+                self._usage if self._usage.completion_tokens else Usage(0, self.tokens),
+                self._timings,
+                self.tag,
+            )
+        )
+
+    def _mark(self, phase: str) -> None:
+        if getattr(self._timings, phase) is None:
+            seconds = round(time.perf_counter() - self._start, 4)
+            self._timings = replace(self._timings, **{phase: seconds})
