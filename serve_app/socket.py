@@ -69,7 +69,7 @@ class Socket:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None and not isinstance(error, SocketClosed):
+        if isinstance(error, Exception) and not isinstance(error, SocketClosed):
             self.close(BROKEN, "internal error")
         self.close()
         try:
@@ -77,7 +77,7 @@ class Socket:
         except TimeoutError:
             self._writer.cancel()
         finally:
-            await self._writers.__aexit__(kind, error, trace)
+            await self._writers.__aexit__(None, None, None)
 
     def send(self, message: Mapping[str, object] | str | bytes) -> None:
         """Send a message, a mapping as JSON, after all that was sent before."""

@@ -28,13 +28,23 @@ class Part:
 
 @dataclass(slots=True)
 class Message:
-    """Something that was said or written. `playout` knows what of a spoken reply was heard."""
+    """Something that was said or written.
+
+    Of a spoken reply, `said` is all of it, heard or not, and `playout` knows what can have been heard.
+    """
 
     id: str
     role: Role
     parts: list[Part]
     status: ItemStatus = "completed"
     playout: Playout | None = None
+    said: str = ""
+
+    def cut(self, played_s: float) -> None:
+        """Only so much of a spoken reply was heard: the rest is not part of the conversation."""
+        if self.playout is not None:
+            heard = self.parts[0].text = self.playout.heard(self.said, played_s)
+            self.status = "completed" if heard == self.said.strip() else "incomplete"
 
     @property
     def text(self) -> str:

@@ -71,6 +71,11 @@ class Playout:
         self._ends_at = max(self._ends_at, self._clock()) + seconds
         self._sent_s += seconds
 
+    def stop(self) -> None:
+        """What was sent and not yet played is not played any more."""
+        self._sent_s = self.played_s
+        self._ends_at = min(self._ends_at, self._clock())
+
     def heard(self, reply: str, played_s: float) -> str:
         """The part of the reply's text whose clauses were played to their end."""
         end = 0

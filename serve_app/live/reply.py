@@ -63,7 +63,6 @@ class Reply:
         self.id = new_id("resp")
         self.tag, self.in_conversation = tag, in_conversation
         self.playout = Playout()
-        self.said = ""
         self.tokens = 0
         self.calls: list[Call] = []
         self.ended = False
@@ -88,6 +87,11 @@ class Reply:
         self._usage = Usage()
         self._cut_off = False
         self._trouble: SpeechError | None = None
+
+    @property
+    def said(self) -> str:
+        """All that was written so far."""
+        return self.message.said
 
     @property
     def is_released(self) -> bool:
@@ -137,10 +141,10 @@ class Reply:
         if self.is_released:
             self._end("failed", error=error)
 
-    def cut(self, played_s: float) -> None:
-        """Only so much of it was heard: the rest is not part of the conversation."""
-        self.message.parts[0].text = self.playout.heard(self.said, played_s)
-        self.message.status = "incomplete"
+    def break_off(self) -> None:
+        """Nobody listens any more: what was not heard is not part of the conversation."""
+        self.message.cut(self.playout.played_s)
+        self.playout.stop()
 
     # ---- writing and speaking ----
 
@@ -203,9 +207,9 @@ class Reply:
         self.tokens += 1
 
     def _say(self, text: str) -> None:
-        self.said += text
-        self.tokens += 1
+        self.message.said += text
         self.message.parts[0].text = self.said
+        self.tokens += 1
         self._emit(ReplyText(self.id, self.message, text))
 
     def _note_end(self, finish_reason: str, prompt_tokens: int, completion_tokens: int) -> None:
@@ -235,8 +239,8 @@ class Reply:
             self.message.status = "completed"
             self.message.parts[0].text = self.said.strip()
         elif self.message.parts[0].spoken:
-            self.cut(self.playout.played_s)
-        else:
+            self.break_off()
+        if status != "completed":
             self.message.status = "incomplete"
         for call in self.calls:
             call.status = "completed" if status == "completed" else "incomplete"

@@ -158,14 +158,11 @@ class LiveSession:
         item = self.conversation.find(item_id)
         if not isinstance(item, Message) or item.role != "assistant" or item.playout is None:
             raise InvalidParameter("item_id", "only what the assistant says can be truncated.")
-        if self._spoken is not None and self._spoken.message is item:
-            if self._reply is self._spoken:
-                self._stop("client_cancelled")
-            self._spoken.cut(end_ms / 1000)
-        elif not item.parts[0].spoken:
+        if not item.parts[0].spoken:
             raise InvalidParameter("item_id", "the item has no audio.")
-        else:
-            item.parts[0].text = item.playout.heard(item.parts[0].text or "", end_ms / 1000)
+        if self._reply is not None and self._reply.message is item:
+            self._stop("client_cancelled")
+        item.cut(end_ms / 1000)
         self.conversation.changed()
         self._emit(ItemTruncated(item_id, end_ms))
 
@@ -221,9 +218,8 @@ class LiveSession:
         if self._reply is not None:
             self._stop("turn_detected")
         elif self._spoken is not None and self._spoken.is_heard:
-            self._spoken.cut(self._spoken.playout.played_s)
+            self._spoken.break_off()
             self.conversation.changed()
-            self._spoken = None
 
     def draft(self, guess: Guess) -> None:
         """Begin the reply to an utterance that may be finished."""

@@ -32,7 +32,7 @@ class Tasks:
     ) -> None:
         for task in list(self._running):
             task.cancel()
-        await self._group.__aexit__(kind, error, trace)
+        await self._group.__aexit__(None, None, None)  # an error of the body stays as it is
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Do the work beside everything else."""

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from ray.serve._private import constants
+from starlette.types import Message, Receive, Scope, Send
 
-from serve_app.edge import EdgeMiddleware
+from serve_app.edge import EdgeMiddleware, SocketPace
 
 
 async def call(app: Any, headers: list[tuple[bytes, bytes]] | None = None) -> tuple[Any, bytes]:
@@ -131,3 +132,50 @@ async def test_malformed_ids_do_not_pass() -> None:
     assert names == [b"accept", b"x-request-id"]
     assert app.headers[1][1].isalnum()
     assert app.headers[1][1] != b"mine"
+
+
+async def test_a_socket_that_floods_waits_and_one_that_speaks_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("serve_app.edge.asyncio.sleep", sleep)
+
+    async def receive() -> Message:
+        return {"type": "websocket.receive", "text": "x" * 5_000}
+
+    taken = 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal taken
+        while taken < 5_000 and sum(slept) < 5:
+            await receive()
+            taken += 1
+
+    await SocketPace(app)({"type": "websocket"}, receive, receive)  # type: ignore[arg-type]
+    assert 1_000 <= taken <= 1_100  # the burst, and hardly more at once
+    assert sum(slept) >= 5
+
+
+async def test_a_large_message_is_paid_for_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("serve_app.edge.asyncio.sleep", sleep)
+
+    async def receive() -> Message:
+        return {"type": "websocket.receive", "bytes": bytes(12 * 1024 * 1024)}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        assert slept == []
+        await receive()
+
+    await SocketPace(app)({"type": "websocket"}, receive, receive)  # type: ignore[arg-type]
+    assert len(slept) == 1
+    assert 1.5 < slept[0] <= 2.0
