@@ -69,19 +69,21 @@ async def hold_talk(
         except StageOverloaded as error:
             await deny(problem_of(error), websocket.scope, websocket.receive, websocket.send)
             return
-        async with Socket(websocket, idle_s=live.idle_s) as socket, opening(socket) as talk:
-            async with asyncio.TaskGroup() as group:
-                reader = group.create_task(_read(socket, talk, manners), name="read")
-                ender = group.create_task(_end(socket, talk, desk, live, manners), name="end")
-                reader.add_done_callback(lambda _: ender.cancel())
-                await _first(reader, group.create_task(socket.ended(), name="ended"))
-
-
-async def _first(reader: asyncio.Task[None], ended: asyncio.Task[None]) -> None:
-    """Let neither outlive the other."""
-    await asyncio.wait((reader, ended), return_when=asyncio.FIRST_COMPLETED)
-    reader.cancel()
-    ended.cancel()
+        async with (
+            Socket(websocket, idle_s=live.idle_s) as socket,
+            opening(socket) as talk,
+            asyncio.TaskGroup() as group,
+        ):
+            reading = _read(socket, talk, manners)
+            ending = _end(socket, talk, desk, live, manners)
+            parts = [
+                group.create_task(part, name=name)
+                for name, part in (("read", reading), ("end", ending), ("ended", socket.ended()))
+            ]
+            # The end of any is the end of all.
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in parts:
+                part.cancel()
 
 
 async def _read(socket: Socket, talk: Talk, manners: Manners) -> None:

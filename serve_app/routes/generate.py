@@ -6,14 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
 
-from deployments.errors import TextTooLong
-from deployments.messages import ChatMessage, GenerationEnd, GenerationRequest, TextDelta
+from deployments.messages import GenerationEnd, GenerationRequest, TextDelta
 from serve_app.protocol.gemmavoice import GenerationBody, GenerationOut
 from serve_app.request_id import request_id_of
-from serve_app.sampling import sampling_of
 from serve_app.services import Services, ServicesDep
 from serve_app.sse import json_line, sse
 from serve_app.streaming import Push, PushResponse
+from serve_app.written_request import written_request
 
 router = APIRouter(tags=["text"])
 
@@ -50,7 +49,7 @@ _STREAMS: dict[str, Any] = {
 @router.post("/v1/generate", response_model=GenerationOut)
 async def generate(services: ServicesDep, body: GenerationBody) -> Response:
     """Answer a prompt."""
-    async with aclosing(services.llm.generate(_request(body, services))) as events:
+    async with aclosing(services.llm.generate(written_request(body, services))) as events:
         pieces = [event.text async for event in events if isinstance(event, TextDelta)]
     return JSONResponse({"generated_text": "".join(pieces).strip()})
 
@@ -70,7 +69,7 @@ async def generate_stream(
 
     With `Accept: application/x-ndjson` each line is `{"generated_text"}`, the reply so far.
     """
-    generation = _request(body, services)
+    generation = written_request(body, services)
     if _NDJSON in accept:
         return _lines(request, services, generation)
     return _events(request, services, generation)
@@ -105,17 +104,3 @@ def _lines(request: Request, services: Services, generation: GenerationRequest) 
 
     request_id = request_id_of(request.scope)
     return PushResponse(produce, lambda problem: json_line(problem.body(request_id)), _NDJSON)
-
-
-def _request(body: GenerationBody, services: Services) -> GenerationRequest:
-    settings = services.settings
-    system = settings.prompts.written if body.system_prompt is None else body.system_prompt
-    for name, text in (("prompt", body.prompt), ("system_prompt", system)):
-        if len(text) > settings.limits.max_prompt_chars:
-            raise TextTooLong(name, len(text), settings.limits.max_prompt_chars)
-    messages = [ChatMessage("system", system)] if system else []
-    # Replaced, not formatted: a prompt may hold braces.
-    user = settings.prompts.written_template.replace("{prompt}", body.prompt)
-    return GenerationRequest(
-        (*messages, ChatMessage("user", user)), sampling_of(body, settings.written_sampling)
-    )

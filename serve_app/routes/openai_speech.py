@@ -11,6 +11,7 @@ from deployments.audio import Pcm
 from deployments.errors import InvalidParameter, TextTooLong
 from deployments.sentences import is_speakable
 from serve_app.caller import CallerDep
+from serve_app.counted_speech import counted_speech
 from serve_app.media.encode import AudioEncoder
 from serve_app.problems import Problem
 from serve_app.protocol.gemmavoice import SynthesisFields
@@ -25,7 +26,6 @@ from serve_app.protocol.openai_speech import (
     VoicesOut,
 )
 from serve_app.request_id import request_id_of
-from serve_app.routes.speech import counted_speech
 from serve_app.services import ServicesDep
 from serve_app.speech_output import SpeechOutput
 from serve_app.sse import sse_data

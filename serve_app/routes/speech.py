@@ -10,16 +10,17 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from deployments.audio import Pcm
 from deployments.errors import InvalidParameter, TextTooLong
-from deployments.messages import SpeechRequest, Transcript, TranscriptionRequest
+from deployments.messages import Transcript, TranscriptionRequest
 from deployments.sentences import is_speakable
 from serve_app.audio_answer import file_answer, json_answer
-from serve_app.caller import Caller, CallerDep
+from serve_app.caller import CallerDep
+from serve_app.counted_speech import counted_speech
 from serve_app.media.encode import AudioEncoder
 from serve_app.media.formats import MEDIA_TYPES
 from serve_app.protocol.gemmavoice import AudioOut, SynthesisBody, TranscriptionOut
 from serve_app.protocol.languages import language_code
 from serve_app.request_id import request_id_of
-from serve_app.services import Services, ServicesDep
+from serve_app.services import ServicesDep
 from serve_app.speech_output import SpeechOutput
 from serve_app.sse import sse
 from serve_app.streaming import Push, PushResponse
@@ -124,21 +125,6 @@ async def text_to_speech(
     if binary:
         return file_answer(slices, output.media_type, headers)
     return json_answer(output.described(sample_rate), "audio_base64", slices, headers)
-
-
-async def counted_speech(
-    services: Services, caller: Caller, speech: SpeechRequest
-) -> AsyncGenerator[Pcm, None]:
-    """The audio of a text as it is made, counted for the caller even where it breaks off."""
-    spoken_s = 0.0
-    try:
-        async with aclosing(services.tts.synthesize(speech)) as pieces:
-            async for piece in pieces:
-                spoken_s += piece.duration_s
-                yield piece
-    finally:
-        if spoken_s:
-            await caller.note_audio(spoken_s)
 
 
 def _audio_headers(output: SpeechOutput, sample_rate: int) -> dict[str, str]:

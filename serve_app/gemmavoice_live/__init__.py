@@ -1,0 +1,1 @@
+"""GemmaVoice's sockets: texts spoken and answered, audio heard, conversations held."""

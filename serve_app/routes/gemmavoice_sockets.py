@@ -1,0 +1,49 @@
+"""GemmaVoice's sockets."""
+
+from functools import partial
+
+from fastapi import APIRouter, WebSocket
+
+from serve_app.caller import CallerDep
+from serve_app.gemmavoice_live import hearing, speaking, streaming, writing
+from serve_app.live_desk import LiveDeskDep
+from serve_app.services import ServicesDep
+from serve_app.socket_talk import hold_talk
+
+router = APIRouter()
+
+
+@router.websocket("/v1/text-to-speech/ws")
+@router.websocket("/ws/tts")
+async def text_to_speech(
+    websocket: WebSocket, services: ServicesDep, caller: CallerDep, desk: LiveDeskDep
+) -> None:
+    """Texts in, audio out."""
+    opening = partial(speaking.speaking, services, caller)
+    await hold_talk(websocket, desk, speaking.MANNERS, services.settings.live, opening)
+
+
+@router.websocket("/v1/speech-to-text/ws")
+@router.websocket("/ws/stt")
+async def speech_to_text(
+    websocket: WebSocket, services: ServicesDep, caller: CallerDep, desk: LiveDeskDep
+) -> None:
+    """Audio in, a transcript whenever it is asked for."""
+    opening = partial(hearing.hearing, services, caller)
+    await hold_talk(websocket, desk, hearing.MANNERS, services.settings.live, opening)
+
+
+@router.websocket("/v1/speech-to-text/stream")
+async def speech_to_text_stream(
+    websocket: WebSocket, services: ServicesDep, caller: CallerDep, desk: LiveDeskDep
+) -> None:
+    """Audio in, the words so far while it comes."""
+    opening = partial(streaming.streaming, services, caller)
+    await hold_talk(websocket, desk, streaming.MANNERS, services.settings.live, opening)
+
+
+@router.websocket("/v1/generate_ws")
+async def generate(websocket: WebSocket, services: ServicesDep, desk: LiveDeskDep) -> None:
+    """Prompts in, tokens out."""
+    opening = partial(writing.writing, services)
+    await hold_talk(websocket, desk, writing.MANNERS, services.settings.live, opening)
