@@ -34,6 +34,7 @@ from serve_app.live.utterance import Guess, Pausing, Quiet, Talking, UserState, 
 SHORTEST_COMMIT_MS = 100
 _UNSURE_MS = 300  # of silence before a pause that sounds unfinished is transcribed
 _TICK_S = 0.03
+_FIRST_HEARING_S = 0.5
 
 
 class Floor(Protocol):
@@ -84,6 +85,7 @@ class Listener:
         self._held_from = 0  # the first sample that the client has not committed
         self._heard_at = time.perf_counter()
         self.active_at = self._heard_at
+        self._hearing_s = _FIRST_HEARING_S  # what one transcription takes, by the last one
         self._unheard: dict[str, asyncio.Event] = {}
 
     @property
@@ -330,17 +332,23 @@ class Listener:
         """Hear what was said so far, and draft the reply if it looks finished."""
         if guess.message is None and self._config.turn_taking is not None and self._taking.judges:
             await self._listen_to_sound(guess)
-        request = self._request(guess)
-        try:
-            guess.transcript = await self._stages.stt.transcribe(request)
-        except SpeechError as error:
-            guess.error = error
+        await self._transcribe(guess)
         guess.transcript_s = time.perf_counter() - guess.paused_at
         if guess.message is not None:
             self._conclude(guess)
             return
+        if guess.transcript is not None and guess.utterance.announced:
+            self._show_words(guess)
         self._draft(guess)
         self._consider()
+
+    async def _transcribe(self, guess: Guess) -> None:
+        began = time.perf_counter()
+        try:
+            guess.transcript = await self._stages.stt.transcribe(self._request(guess))
+        except SpeechError as error:
+            guess.error = error
+        self._hearing_s = time.perf_counter() - began
 
     async def _listen_to_sound(self, guess: Guess) -> None:
         if self._stages.sounds_finished is None:
@@ -381,25 +389,28 @@ class Listener:
     async def _show(self, utterance: Utterance) -> None:
         """Tell the words while they are said, as far as they will stay."""
         bounds = self._bounds
-        pause_s = bounds.partial_interval_s
         while True:
-            await asyncio.sleep(pause_s)
+            # A transcription cannot be broken off, and the last one is waited for.
+            await asyncio.sleep(
+                max(bounds.partial_interval_s, self._hearing_s * (1 / bounds.partial_share - 1))
+            )
             if not isinstance(self._user, Talking):
-                pause_s = _TICK_S
                 continue
-            started = time.perf_counter()
-            audio = self._ear.utterance(utterance.start, self._ear.position)
-            guess = Guess(utterance, audio, self._ear.position, started)
-            try:
-                transcript = await self._stages.stt.transcribe(self._request(guess))
-            except SpeechError:
-                return  # the whole utterance will tell
-            took_s = time.perf_counter() - started
-            pause_s = max(bounds.partial_interval_s, took_s / bounds.partial_share - took_s)
-            if delta := utterance.words.update(transcript.text.split()):
-                delta = f" {delta}" if utterance.shown else delta
-                utterance.shown += delta
-                self._emit(PartialTranscript(utterance.id, delta, utterance.words.tail))
+            end = self._ear.position
+            audio = self._ear.utterance(utterance.start, end)
+            so_far = Guess(utterance, audio, end, time.perf_counter())
+            await self._transcribe(so_far)
+            self._show_words(so_far)
+
+    def _show_words(self, guess: Guess) -> None:
+        """Tell the words that two hearings agree on."""
+        if guess.transcript is None or not self._config.partials:
+            return
+        utterance = guess.utterance
+        if delta := utterance.words.update(guess.transcript.text.split()):
+            delta = f" {delta}" if utterance.shown else delta
+            utterance.shown += delta
+            self._emit(PartialTranscript(utterance.id, delta, utterance.words.tail))
 
     def _show_rest(self, utterance: Utterance, text: str) -> None:
         if text.startswith(utterance.shown) and (rest := text[len(utterance.shown) :]):
