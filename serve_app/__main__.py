@@ -26,6 +26,7 @@ from deployments.errors import StartupError
 from serve_app.preflight import check_machine
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_DRAIN_S = 45.0  # longer than a replica's own grace in the YAML
 _POLL_S = 0.25
 _START_TIMEOUT_S = 1800.0  # a first start may fetch models
 
@@ -164,7 +165,17 @@ def _run(config: ServeDeploySchema, stop: threading.Event) -> int:
     while not stop.wait(1.0):
         pass
     _say("Shutting down.")
+    _drain(config)
     return 0
+
+
+def _drain(config: ServeDeploySchema) -> None:
+    """Let running turns finish; `serve.shutdown` would cut every connection first of all."""
+    for application in config.applications:
+        serve.delete(application.name, _blocking=False)
+    deadline = time.monotonic() + _DRAIN_S
+    while serve.status().applications and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
 
 
 def _wait_until_running(stop: threading.Event) -> str | None:
