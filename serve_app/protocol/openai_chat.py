@@ -34,7 +34,7 @@ _Name = Annotated[
     str | None,
     Field(min_length=1, max_length=64, description="Who speaks; written before the message."),
 ]
-_ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 _CallId = Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -108,7 +108,7 @@ class UserMessage(Wire):
 class CalledFunction(Wire):
     """A call of an earlier answer."""
 
-    name: _ToolName
+    name: ToolName
     arguments: _Text
     parsed_arguments: JsonValue = Field(
         None, description="What clients add to `arguments`; not read."
@@ -175,7 +175,7 @@ Message = Annotated[
 class FunctionDefinition(Wire):
     """A function that the model may call."""
 
-    name: _ToolName
+    name: ToolName
     description: str | None = Field(None, max_length=LONGEST_TEXT)
     parameters: dict[str, JsonValue] | None = Field(
         None, description="A JSON schema; none: a function without arguments."
@@ -197,7 +197,7 @@ class FunctionTool(Wire):
 class FunctionName(Wire):
     """Which function."""
 
-    name: _ToolName
+    name: ToolName
 
 
 class NamedTool(Wire):
@@ -258,7 +258,7 @@ class JsonObjectFormat(Wire):
 class JsonSchema(Wire):
     """A JSON schema with a name."""
 
-    name: _ToolName
+    name: ToolName
     description: str | None = Field(None, max_length=LONGEST_TEXT)
     schema_: dict[str, JsonValue] | None = Field(None, alias="schema")
     strict: bool | None = Field(
@@ -475,7 +475,7 @@ class ChatBody(GenerationFields):
     def output(self) -> JsonOutput | ToolOutput | None:
         """What the answer is held to."""
         if tools := self.callable_tools:
-            signatures = [ToolSignature(each.name, _held_parameters(each)) for each in tools]
+            signatures = [ToolSignature(each.name, held_parameters(each)) for each in tools]
             return ToolOutput(tuple(signatures), self.must_call, self._may_call_several)
         match self.response_format:
             case JsonSchemaFormat(json_schema=JsonSchema(schema_=dict() as schema, strict=strict)):
@@ -507,7 +507,8 @@ def _parameters(function: FunctionDefinition) -> str:
     return _json("tools", function.parameters or _ANY_OBJECT)
 
 
-def _held_parameters(function: FunctionDefinition) -> str:
+def held_parameters(function: FunctionDefinition) -> str:
+    """The JSON schema that the arguments of a function are held to, as JSON text."""
     return _held("tools", function.parameters or _ANY_OBJECT, strict=function.strict)
 
 
