@@ -1,0 +1,1 @@
+"""A live session in OpenAI's realtime dialect."""
