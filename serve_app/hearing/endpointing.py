@@ -22,9 +22,9 @@ class Endpointing:
     prefix_padding_ms: int = 500
     pause_ms: int = 96
     min_speech_ms: int = 96
-    silence_ms: int = 300
-    unfinished_ms: int = 1500
-    unheard_ms: int = 1500
+    silence_ms: int = 900
+    unfinished_ms: int = 1600
+    unheard_ms: int = 1600
 
 
 @dataclass(frozen=True, slots=True)
