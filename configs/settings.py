@@ -319,21 +319,22 @@ class LiveSettings(_Settings):
         default=500, ge=0, le=2000, description="Kept from before the first word."
     )
     silence_ms: int = Field(
-        default=500,
+        default=900,
         ge=100,
         le=5000,
-        description="Silence that ends a turn which sounds and looks finished.",
+        description="Silence that ends a turn which sounds and looks finished. Shorter answers sooner, "
+        "and talks over people who pause inside a sentence (docs/performance.md).",
     )
     unfinished_ms: int = Field(
-        default=1500, ge=200, le=10_000, description="The same where it does not."
+        default=1600, ge=200, le=10_000, description="The same where it does not."
     )
     unheard_ms: int = Field(
-        default=2500, ge=200, le=10_000, description="The same where the words are not known yet."
+        default=1600, ge=200, le=10_000, description="The same where the words are not known yet."
     )
     smart_turn: bool = Field(
         default=True, description="Judge by the sound, too, whether the speaker has finished."
     )
-    smart_turn_threshold: float = Field(default=0.5, gt=0, lt=1)
+    smart_turn_threshold: float = Field(default=0.7, gt=0, lt=1)
     smart_turn_threads: int = Field(default=1, ge=1, le=16)
     interrupt_after_ms: int = Field(
         default=500, ge=50, le=5000, description="Of voice, which stops a reply that is heard."

@@ -1,7 +1,6 @@
 """What a live conversation may be told, at its start and while it runs."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from deployments.messages import Sampling, SpeechRequest
 from serve_app.hearing.endpointing import Endpointing
@@ -57,7 +56,8 @@ class LiveBounds:
     """What a session may hold and spend; from the settings of the server.
 
     Audio is made at most `ahead_s` before it is sent, and sent at most `lead_s` before it is heard.
-    Partial transcripts take at most `partial_share` of one worker's time.
+    Partial transcripts take at most `partial_share` of one worker's time. `warms`: the model reads
+    what a session begins with while the user speaks for the first time.
     """
 
     max_utterance_s: float = 120.0
@@ -69,6 +69,4 @@ class LiveBounds:
     partial_share: float = 0.25
     partial_interval_s: float = 1.0
     finished_probability: float = 0.5
-
-
-Speaker = Literal["user", "assistant"]
+    warms: bool = True

@@ -38,6 +38,7 @@ class Message:
     parts: list[Part]
     status: ItemStatus = "completed"
     playout: Playout | None = None
+    written: bool = True  # all of it: no more words come
     said: str = ""
 
     def cut(self, played_s: float) -> None:

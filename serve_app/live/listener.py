@@ -54,6 +54,10 @@ class Floor(Protocol):
         """The user speaks: a reply that is given stops, if it may."""
         ...
 
+    def warm(self) -> None:
+        """The user begins to speak."""
+        ...
+
     def draft(self, guess: Guess) -> None:
         """Begin the reply to an utterance that may be finished."""
         ...
@@ -188,6 +192,7 @@ class Listener:
 
     def _begin(self, start: int) -> None:
         self._user = Talking(Utterance(new_id("item"), start))
+        self._floor.warm()
 
     def _announce(self, utterance: Utterance) -> None:
         """It is sure that the user speaks."""

@@ -70,6 +70,7 @@ class Reply:
         self.message = Message(
             new_id("item"), "assistant", [Part("", spoken)], "in_progress", self.playout
         )
+        self.message.written = False
         self._stages, self._tell = context.stages, context.emit
         self._config, self._prepare = config, prepare
         self._held: list[LiveEvent] = []
@@ -213,6 +214,7 @@ class Reply:
         self._emit(ReplyText(self.id, self.message, text))
 
     def _note_end(self, finish_reason: str, prompt_tokens: int, completion_tokens: int) -> None:
+        self.message.written = True
         self._cut_off = finish_reason == "length"
         self._usage = Usage(prompt_tokens, completion_tokens)
 

@@ -8,6 +8,7 @@ the order of the steps.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -41,6 +42,7 @@ from serve_app.live.tasks import Tasks
 from serve_app.live.utterance import Guess
 
 _TICK_S = 0.03
+_ANY_WORDS = ChatMessage("user", ".")
 _REMEMBERED = (Transcribed, ReplyEnded, ItemAdded, ItemDeleted, ItemTruncated)
 
 
@@ -59,6 +61,8 @@ class LiveSession:
     ) -> None:
         bounds = context.bounds
         self._write, self._observer = context.emit, context.observer
+        self._bounds = bounds
+        self._warmed: object = None  # what the model has read ahead
         self._config, self._memory = config, memory
         self._replying = replace(context, emit=self._tell)
         self.conversation = Conversation(bounds.max_items, bounds.max_chars)
@@ -203,6 +207,14 @@ class LiveSession:
             raise NoReplyInProgress
         self._stop("client_cancelled")
 
+    def interrupt(self) -> None:
+        """Stop what is said; of it, what was heard stays. Nothing happens where nothing is said."""
+        if self._reply is not None:
+            self._stop("client_cancelled")
+        elif self._spoken is not None and self._spoken.is_heard:
+            self._spoken.break_off()
+            self.conversation.changed()
+
     # ---- what the user's side asks of the assistant's (`listener.Floor`) ----
 
     @property
@@ -220,6 +232,14 @@ class LiveSession:
         elif self._spoken is not None and self._spoken.is_heard:
             self._spoken.break_off()
             self.conversation.changed()
+
+    def warm(self) -> None:
+        """The user begins to speak: the model reads what stands before their words, if it is new."""
+        config = self._config
+        wanted = (config.instructions, config.tools, config.tool_choice)
+        if self._bounds.warms and config.replies and self._warmed != wanted and not self._reply:
+            self._warmed = wanted
+            self._tasks.spawn(self._read_ahead(config), "warm")
 
     def draft(self, guess: Guess) -> None:
         """Begin the reply to an utterance that may be finished."""
@@ -291,6 +311,16 @@ class LiveSession:
         )
         self._working[reply.id] = self._tasks.spawn(self._give(reply), "reply")
         return reply
+
+    async def _read_ahead(self, config: LiveConfig) -> None:
+        messages = (*self.conversation.messages(config.prompt_template), _ANY_WORDS)
+        one_token = replace(config, sampling=replace(config.sampling, max_tokens=1))
+        with suppress(SpeechError):  # the reply will tell
+            async with aclosing(
+                self._replying.stages.llm.generate(generation_request(one_token, messages))
+            ) as events:
+                async for _ in events:
+                    pass
 
     async def _give(self, reply: Reply) -> None:
         try:

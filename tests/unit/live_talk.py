@@ -36,7 +36,7 @@ TAKING = TurnTaking(
     Endpointing(prefix_padding_ms=96, silence_ms=320, unfinished_ms=960, unheard_ms=1600)
 )
 CONFIG = LiveConfig(instructions="Be brief.", turn_taking=TAKING, partials=False)
-BOUNDS = LiveBounds(lead_s=0.2, ahead_s=2.0, frame_s=0.05)
+BOUNDS = LiveBounds(lead_s=0.2, ahead_s=2.0, frame_s=0.05, warms=False)
 
 
 def speech(ms: int) -> bytes:

@@ -146,6 +146,21 @@ async def test_nothing_but_noise_is_not_answered() -> None:
     assert not talk.of(ReplyStarted)
 
 
+async def test_the_model_reads_ahead_while_the_user_speaks_for_the_first_time() -> None:
+    talk = Talk()
+    async with talk.session(bounds=replace(BOUNDS, warms=True)) as session:
+        session.hear(speech(640))
+        await talk.until(lambda: talk.asked)
+        assert talk.asked[0].messages[0].content == "Be brief."
+        assert talk.asked[0].sampling.max_tokens == 1
+        session.hear(silence(480))
+        await talk.until_event(ReplyEnded)
+        await talk.until(lambda: not session.is_heard)
+        session.hear(speech(640) + silence(480))
+        await talk.until_event(ReplyEnded, 2)
+    assert [request.sampling.max_tokens == 1 for request in talk.asked] == [True, False, False]
+
+
 # ---- interruptions ------------------------------------------------------------------------------
 
 
