@@ -11,7 +11,7 @@ endif
 endif
 RAY_ENV := set -a; . configs/ray.env; set +a
 
-.PHONY: serve test test-fast check format bench clean
+.PHONY: serve test test-fast check format bench bench-live soak-live clean
 
 serve: .venv/.runtime
 	@$(RAY_ENV); exec .venv/bin/python -m serve_app $(CONFIG) $(ARGS)
@@ -35,6 +35,12 @@ format: .venv/.dev
 
 bench: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.served_over_bare $(ARGS)
+
+bench-live: .venv/.dev
+	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.voice_to_voice $(ARGS)
+
+soak-live: .venv/.dev
+	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.live_soak $(ARGS)
 
 # The development set holds the runtime set.
 LOCKS := requirements/bootstrap.lock requirements/build.lock pyproject.toml scripts/setup.sh

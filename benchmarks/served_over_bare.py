@@ -13,16 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import onnxruntime
 import yaml
-from faster_whisper import WhisperModel
-from llama_cpp import Llama
-from piper import PiperVoice
-from piper.config import PiperConfig
 
+from benchmarks.bare_models import bare_llama, bare_piper, bare_whisper
 from benchmarks.server import Server, serving
 from configs.settings import load_settings
-from deployments.weights import resolve_weights
 
 ROOT = Path(__file__).parent.parent
 SPEECH = sorted((ROOT / "tests/data/speech").glob("en_*.wav"))
@@ -90,11 +85,7 @@ def timed(work: Callable[[], object]) -> float:
 
 def stt(server: Server, settings) -> tuple[Timed, Timed]:
     """The same recording through the server and through faster-whisper."""
-    path = resolve_weights("stt.model", settings.model, "whisper")
-    threads = settings.threads or min(4, len(os.sched_getaffinity(0)))
-    model = WhisperModel(
-        str(path), device="cpu", compute_type=settings.compute_type, cpu_threads=threads
-    )
+    model = bare_whisper(settings)
 
     def served(i: int) -> float:
         data = SPEECH[i % len(SPEECH)].read_bytes()
@@ -116,14 +107,7 @@ def stt(server: Server, settings) -> tuple[Timed, Timed]:
 
 def llm(server: Server, settings) -> tuple[Timed, Timed]:
     """First token of a new question with the same system prompt, both with their caches."""
-    model = Llama(
-        str(resolve_weights("llm.model", settings.model, "gguf")),
-        n_ctx=settings.context_tokens,
-        n_batch=settings.batch_tokens,
-        n_threads=settings.threads or max(1, len(os.sched_getaffinity(0)) // 2),
-        n_threads_batch=settings.threads or max(1, len(os.sched_getaffinity(0)) // 2),
-        verbose=False,
-    )
+    model = bare_llama(settings)
     system = "You are a helpful assistant."
 
     def served(i: int) -> float:
@@ -159,16 +143,7 @@ def question(i: int) -> str:
 
 def tts(server: Server, settings) -> tuple[Timed, Timed]:
     """First audio of the same sentence."""
-    path = resolve_weights("tts.voices", settings.voices[settings.default_voice], "piper")
-    session = onnxruntime.SessionOptions()
-    session.intra_op_num_threads = settings.threads or max(1, len(os.sched_getaffinity(0)) // 2)
-    session.inter_op_num_threads = 1
-    voice = PiperVoice(
-        session=onnxruntime.InferenceSession(
-            str(path), sess_options=session, providers=["CPUExecutionProvider"]
-        ),
-        config=PiperConfig.from_dict(json.loads(Path(f"{path}.json").read_text("utf-8"))),
-    )
+    voice = bare_piper(settings)
 
     def served(i: int) -> float:
         body = {"text": sentence(i), "stream": True, "format": "wav"}

@@ -4,8 +4,10 @@ import contextlib
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import IO
 
 import httpx2
 import psutil
@@ -31,12 +33,23 @@ class Server:
         return sorted(rows, key=lambda row: -row[1])
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _drain(output: IO[str]) -> None:
+    """A full pipe would stop the application."""
+    for _ in output:
+        pass
+
+
 @contextlib.contextmanager
 def serving(config: str) -> Generator[Server, None, None]:
     """Start `python -m serve_app CONFIG` on a free port and end it afterwards."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "serve_app", config, "--port", str(port)],
         stdout=subprocess.PIPE,
@@ -49,6 +62,7 @@ def serving(config: str) -> Generator[Server, None, None]:
                 break
         else:
             raise SystemExit("the application did not start")
+        threading.Thread(target=_drain, args=(process.stdout,), daemon=True).start()
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
             assert client.get("/health/ready").status_code == 200
             yield Server(client, psutil.Process(process.pid))

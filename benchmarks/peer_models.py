@@ -1,0 +1,85 @@
+"""llama-cpp-python and Piper behind the two OpenAI calls that `speech-to-speech` makes.
+
+Its own models are others; this way it writes with the model and speaks with the voice that are
+served: `python -m benchmarks.peer_models PORT [CONFIG]`.
+"""
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import soxr
+import uvicorn
+import yaml
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+
+from benchmarks.bare_models import bare_llama, bare_piper
+from configs.settings import AppSettings, LlamaCppSettings, PiperSettings, load_settings
+
+RATE = 24_000
+_ROLES = {"developer": "system"}
+
+
+def build_api(settings: AppSettings) -> FastAPI:
+    """Both calls; one text is written, and one spoken, at a time."""
+    assert isinstance(settings.llm, LlamaCppSettings)
+    assert isinstance(settings.tts, PiperSettings)
+    llm, voice = bare_llama(settings.llm), bare_piper(settings.tts)
+    writing, speaking = threading.Lock(), threading.Lock()
+    api = FastAPI()
+
+    def written(messages: list[dict[str, Any]]) -> Iterator[str]:
+        with writing:
+            for chunk in llm.create_chat_completion(
+                cast("Any", messages), stream=True, **settings.spoken_sampling.model_dump()
+            ):
+                yield f"data: {json.dumps(chunk)}\n\n"
+        yield "data: [DONE]\n\n"
+
+    def spoken(text: str) -> Iterator[bytes]:
+        with speaking:
+            for chunk in voice.synthesize(text):
+                samples = np.frombuffer(chunk.audio_int16_bytes, np.int16)
+                yield soxr.resample(samples, chunk.sample_rate, RATE).tobytes()
+
+    @api.get("/v1/models")
+    def models() -> dict[str, Any]:
+        return {"object": "list", "data": [{"id": "peer", "object": "model", "created": 0}]}
+
+    @api.post("/v1/chat/completions")
+    def chat(body: dict[str, Any]) -> StreamingResponse:
+        assert body.get("stream"), "the peer streams"
+        messages = [
+            {"role": _ROLES.get(each["role"], each["role"]), "content": _text(each["content"])}
+            for each in body["messages"]
+        ]
+        return StreamingResponse(written(messages), media_type="text/event-stream")
+
+    @api.post("/v1/audio/speech")
+    def speech(body: dict[str, Any]) -> StreamingResponse:
+        return StreamingResponse(spoken(body["input"]), media_type="audio/pcm")
+
+    return api
+
+
+def _text(content: str | list[dict[str, Any]] | None) -> str:
+    if isinstance(content, str):
+        return content
+    return " ".join(part.get("text", "") for part in content or ())
+
+
+def main() -> None:
+    """Serve on this machine alone."""
+    path = Path(sys.argv[2] if len(sys.argv) > 2 else "serve_config.yaml")
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings, _ = load_settings(tree["applications"][0]["args"])
+    uvicorn.run(build_api(settings), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+
+
+if __name__ == "__main__":
+    main()
