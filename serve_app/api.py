@@ -20,6 +20,7 @@ from serve_app.rate_limits import RateLimits
 from serve_app.routes import (
     dialogue,
     docs,
+    elevenlabs,
     gemmavoice_sockets,
     generate,
     health,
@@ -43,6 +44,7 @@ _FAMILIES = (
     references,
     generate,
     gemmavoice_sockets,
+    elevenlabs,
     openai_chat,
     openai_completions,
     openai_transcriptions,

@@ -126,6 +126,7 @@ class Jobs:
         self._news, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
         self._current: asyncio.Task[None] | None = None
+        self._stopped = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
@@ -159,6 +160,20 @@ class Jobs:
         self._waiting.clear()
         if self._current is not None:
             self._current.cancel()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs or waits."""
+        return self._idle.is_set()
+
+    async def serve(self) -> None:
+        """Do the jobs until `stop` is called."""
+        async with self:
+            await self._stopped.wait()
+
+    def stop(self) -> None:
+        """Do no more jobs."""
+        self._stopped.set()
 
     async def settled(self) -> None:
         """Return when nothing runs or waits."""

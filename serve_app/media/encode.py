@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deployments.audio import BYTES_PER_SAMPLE, Pcm
 from serve_app.media.codec import CodecWriter, PieceSink
@@ -25,24 +25,29 @@ class EncodedAudio:
 class AudioEncoder:
     """Turns a stream of mono 16-bit samples into a stream that is one file when joined.
 
-    `sample_rate` is the rate that was encoded. Opus decoders put out 48 kHz, whatever it is.
+    `sample_rate` is the rate that was encoded, `bit_rate` None the format's own. Opus decoders put out 48 kHz, whatever it is.
     Not for several threads at a time; a piece holds whole samples.
 
     Raises:
         InvalidParameter: the format is not known, or cannot hold the rate that was asked for.
     """
 
-    def __init__(self, format_name: str, source_rate: int, target_rate: int | None = None) -> None:
+    def __init__(
+        self,
+        format_name: str,
+        source_rate: int,
+        target_rate: int | None = None,
+        bit_rate: int | None = None,
+    ) -> None:
         audio_format = normalize_format(format_name)
+        codec = audio_format.codec
+        if codec is not None and bit_rate is not None:
+            codec = replace(codec, bit_rate=bit_rate)
         self.sample_rate = output_rate(audio_format, source_rate, target_rate)
         self.media_type = audio_format.media_type
         self._resampler = Resampler(source_rate, self.sample_rate)
         self._sink = PieceSink()
-        self._writer = (
-            None
-            if audio_format.codec is None
-            else CodecWriter(audio_format.codec, self.sample_rate, self._sink)
-        )
+        self._writer = None if codec is None else CodecWriter(codec, self.sample_rate, self._sink)
         if audio_format.name == "wav":
             self._sink.write(wav_header(self.sample_rate, None))
 

@@ -35,6 +35,7 @@ _TAGS = {
     "references": "Recordings of voices.",
     "text": "Text in, text out, as GemmaVoice has it.",
     "openai": "OpenAI's routes.",
+    "elevenlabs": "Text to speech as ElevenLabs' clients ask for it.",
     "models": "The models that are served.",
     "livekit": "Tokens for the rooms of a LiveKit server.",
     "health": "Whether the service lives and can work; open to everybody.",

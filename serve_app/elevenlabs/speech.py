@@ -1,0 +1,45 @@
+"""What a client asks for -> what is asked of a voice."""
+
+from dataclasses import replace
+
+from deployments.errors import InvalidParameter
+from deployments.messages import SpeechRequest, VoiceInfo
+from serve_app.protocol.elevenlabs import VoiceSettings
+from serve_app.protocol.languages import language_code
+from serve_app.services import Services
+
+_TEMPERATURE_AT_ZERO = 1.4  # so that 0.5 is what a voice was trained with, 0.7
+
+
+async def chosen_voice(
+    services: Services, voice_id: str, model: str | None, language: str | None
+) -> VoiceInfo:
+    """The voice of this id.
+
+    Raises:
+        VoiceNotFound: there is none.
+        ModelNotFound: the model is neither ElevenLabs' nor served here.
+        InvalidParameter: the voice does not speak the language.
+    """
+    if model is not None and not model.startswith("eleven_"):
+        services.models.resolve("tts", model)
+    voice = await services.voice(voice_id)
+    if language and language_code(language) != language_code(voice.language):
+        raise InvalidParameter("language_code", f"the voice speaks '{voice.language}'.")
+    return voice
+
+
+def speech_with(speech: SpeechRequest, settings: VoiceSettings | None) -> SpeechRequest:
+    """The request with what the settings say."""
+    if settings is None:
+        return speech
+    if settings.stability is not None:
+        temperature = _TEMPERATURE_AT_ZERO * (1 - settings.stability)
+        speech = replace(speech, temperature=round(temperature, 3))
+    return speech if settings.speed is None else replace(speech, speed=settings.speed)
+
+
+def plain_speech(services: Services, voice: VoiceInfo, *, early: bool) -> SpeechRequest:
+    """A request without a text."""
+    normalize = services.settings.audio.default_normalize
+    return SpeechRequest("", voice.name, normalize=normalize, early=early)
