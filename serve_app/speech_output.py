@@ -69,12 +69,12 @@ class SpeechOutput:
 
     async def encode(self, encoder: AudioEncoder, piece: Pcm) -> bytes:
         """The next bytes of the stream; may be none yet."""
-        return await asyncio.to_thread(encoder.encode, self._louder(piece.samples))
+        return await asyncio.to_thread(encoder.encode, self.louder(piece.samples))
 
     async def slices(self, pieces: Sequence[Pcm], voice_rate: int) -> AsyncGenerator[bytes, None]:
         """All pieces as one file whose header is true, slice by slice."""
         encoded = encode_slices(
-            (self._louder(piece.samples) for piece in pieces),
+            (self.louder(piece.samples) for piece in pieces),
             sum(len(piece.samples) for piece in pieces),
             self.format,
             pieces[0].sample_rate if pieces else voice_rate,
@@ -85,7 +85,7 @@ class SpeechOutput:
 
     async def whole(self, pieces: list[Pcm], voice_rate: int) -> EncodedAudio:
         """All pieces as one file whose header is true."""
-        samples = b"".join(self._louder(piece.samples) for piece in pieces)
+        samples = b"".join(self.louder(piece.samples) for piece in pieces)
         pcm = Pcm(samples, pieces[0].sample_rate if pieces else voice_rate)
         return await asyncio.to_thread(encode_whole, pcm, self.format, self._rate)
 
@@ -104,7 +104,8 @@ class SpeechOutput:
         encoded = base64.b64encode(audio.data).decode()
         return self.described(audio.sample_rate).model_copy(update={"audio_base64": encoded})
 
-    def _louder(self, samples: bytes) -> bytes:
+    def louder(self, samples: bytes) -> bytes:
+        """Samples with the gain that was asked for."""
         if self._gain == 1.0:
             return samples
         scaled = np.frombuffer(samples, "<i2").astype(np.float32) * self._gain

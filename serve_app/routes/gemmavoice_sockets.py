@@ -1,12 +1,14 @@
 """GemmaVoice's sockets."""
 
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter, WebSocket
+from fastapi import APIRouter, Query, WebSocket
 
 from serve_app.caller import CallerDep
-from serve_app.gemmavoice_live import hearing, speaking, streaming, writing
+from serve_app.gemmavoice_live import conversation, hearing, speaking, streaming, writing
 from serve_app.live_desk import LiveDeskDep
+from serve_app.protocol.gemmavoice_sockets import SessionId
 from serve_app.services import ServicesDep
 from serve_app.socket_talk import hold_talk
 
@@ -47,3 +49,16 @@ async def generate(websocket: WebSocket, services: ServicesDep, desk: LiveDeskDe
     """Prompts in, tokens out."""
     opening = partial(writing.writing, services)
     await hold_talk(websocket, desk, writing.MANNERS, services.settings.live, opening)
+
+
+@router.websocket("/v1/conversation/ws")
+async def converse(
+    websocket: WebSocket,
+    services: ServicesDep,
+    caller: CallerDep,
+    desk: LiveDeskDep,
+    session_id: Annotated[SessionId | None, Query()] = None,
+) -> None:
+    """A conversation by voice, or by typing."""
+    opening = partial(conversation.conversing, services, caller, desk, session_id)
+    await hold_talk(websocket, desk, conversation.MANNERS, services.settings.live, opening)
