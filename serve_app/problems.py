@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from deployments import errors
+from serve_app.protocol.wire import place_of
 from serve_app.request_id import HEADER, request_id_of
 
 logger = logging.getLogger("ray.serve")
@@ -121,7 +122,7 @@ def _retry_after_s(error: errors.SpeechError) -> int | None:
 
 def _validation_problem(error: RequestValidationError) -> Problem:
     first = error.errors()[0]
-    param = ".".join(_fields(first, getattr(error, "body", None)))[:128] or None
+    param = ".".join(place_of(_below_source(first), getattr(error, "body", None)))[:128] or None
     if first["type"] == "json_invalid":
         return Problem(400, "invalid_json", "The body is not valid JSON.")
     if first["type"] == "extra_forbidden":
@@ -131,20 +132,10 @@ def _validation_problem(error: RequestValidationError) -> Problem:
     return Problem(400, code, message, param)
 
 
-def _fields(error: Any, body: Any) -> list[str]:
-    """Where an error is, as the client wrote it: pydantic also names the members of unions."""
+def _below_source(error: Any) -> Any:
+    """The error without the part of the request that it is in, which clients do not name."""
     place = [part for part in error["loc"] if part not in ("body", "query", "path", "header")]
-    if not isinstance(body, dict):
-        return [str(part) for part in place]
-    node, fields = body, []
-    for index, part in enumerate(place):
-        known = isinstance(node, dict) and part in node
-        if known or (isinstance(node, list) and isinstance(part, int) and part < len(node)):
-            node = node[part]
-        elif error["type"] != "missing" or index < len(place) - 1:
-            continue
-        fields.append(str(part))
-    return fields
+    return {**error, "loc": place}
 
 
 def install_error_handlers(api: FastAPI, allowed: Mapping[str, str]) -> None:

@@ -90,6 +90,7 @@ _REPLYING: Failures = _WRITING | _by_code(errors.VoiceNotFound("nobody")) | _of_
 _TURN: Failures = _HEARING | _REPLYING
 _CHAT: Failures = _of_stage("audio") | _of_stage("stt") | _REPLYING | _MODEL
 _SESSION: Failures = _by_code(errors.SessionNotFound("kitchen-7")) | _of_stage("state")
+_REALTIME: Failures = _MODEL | _by_code(errors.VoiceNotFound("nobody")) | _of_stage("state")
 _ROOMS: Failures = _by_code(
     errors.NotConfigured("LiveKit", "livekit.url, livekit.api_key and livekit.api_secret")
 )
@@ -108,6 +109,9 @@ OF_ROUTE: Mapping[str, Failures] = {
     "/v1/audio/transcriptions": _HEARING | _MODEL,
     "/v1/audio/translations": _HEARING | _MODEL,
     "/v1/audio/speech": _SPEAKING | _MODEL,
+    "/v1/realtime/client_secrets": _REALTIME,
+    "/v1/realtime/sessions": _REALTIME,
+    "/v1/realtime/transcription_sessions": _REALTIME,
     "/v1/text-to-speech/{voice_id}": _SPEAKING | _MODEL,
     "/v1/text-to-speech/{voice_id}/stream": _SPEAKING | _MODEL,
     "/v1/voices": _of_stage("tts"),

@@ -106,7 +106,7 @@ class OutputAudioUpdate(Wire):
 # ---- what is in force ----
 
 
-class ServerVad(Wire):
+class RealtimeServerVad(Wire):
     """See `ServerVadUpdate`."""
 
     type: Literal["server_vad"] = "server_vad"
@@ -118,7 +118,7 @@ class ServerVad(Wire):
     interrupt_response: bool = True
 
 
-class SemanticVad(Wire):
+class RealtimeSemanticVad(Wire):
     """See `SemanticVadUpdate`."""
 
     type: Literal["semantic_vad"] = "semantic_vad"
@@ -127,7 +127,7 @@ class SemanticVad(Wire):
     interrupt_response: bool = True
 
 
-TurnDetection = Annotated[ServerVad | SemanticVad, Discriminator("type")]
+TurnDetection = Annotated[RealtimeServerVad | RealtimeSemanticVad, Discriminator("type")]
 
 
 class Transcription(Wire):
@@ -144,7 +144,7 @@ class Transcription(Wire):
         return {name: value for name, value in serialize(self).items() if value is not None}
 
 
-class InputAudio(Wire):
+class SessionInput(Wire):
     """How the user is heard; without `transcription` clients are not told what was said."""
 
     format: AudioFormat
@@ -153,7 +153,7 @@ class InputAudio(Wire):
     turn_detection: TurnDetection | None
 
 
-class OutputAudio(Wire):
+class SessionOutput(Wire):
     """How replies are spoken."""
 
     format: AudioFormat

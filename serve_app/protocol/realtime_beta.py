@@ -26,7 +26,7 @@ from serve_app.protocol.realtime_session import (
     RealtimeSessionUpdate,
     TranscriptionSessionUpdate,
 )
-from serve_app.protocol.realtime_tools import FunctionTools, NamedFunction
+from serve_app.protocol.realtime_tools import NamedFunction, RealtimeTools
 from serve_app.protocol.wire import Wire
 
 FormatName = Literal["pcm16", "g711_ulaw", "g711_alaw"]
@@ -57,7 +57,6 @@ class TranscriptionFields(Wire):
     turn_detection: Annotated[TurnDetectionUpdate | None, BeforeValidator(_with_kind)] = None
     modalities: Modalities | None = None
     include: NoInclude = None
-    client_secret: _NoSecret = None
 
     def input(self) -> dict[str, Any]:
         """What is asked for, as `audio.input`."""
@@ -74,9 +73,15 @@ class TranscriptionFields(Wire):
             found["format"] = {"type": FORMATS[self.input_audio_format]}
         return found
 
+    def transcription_update(self) -> TranscriptionSessionUpdate:
+        """The same in today's form."""
+        return TranscriptionSessionUpdate.model_validate(
+            {"type": "transcription", "audio": {"input": self.input()}}
+        )
+
 
 class SessionFields(TranscriptionFields):
-    """Changes of a session."""
+    """Changes of a session that talks."""
 
     model: str | None = Field(None, min_length=1, max_length=128)
     instructions: Instructions | None = None
@@ -84,7 +89,7 @@ class SessionFields(TranscriptionFields):
     output_audio_format: FormatName | None = None
     temperature: _Temperature | None = None
     max_response_output_tokens: MaxTokens | None = None
-    tools: FunctionTools | None = None
+    tools: RealtimeTools | None = None
     tool_choice: _ToolChoice | None = None
     speed: float | None = Field(None, ge=0.25, le=4)
     tracing: NoTracing = None
@@ -117,7 +122,7 @@ class ResponseFields(Wire):
     instructions: Instructions | None = None
     voice: Voice | None = None
     output_audio_format: FormatName | None = None
-    tools: FunctionTools | None = None
+    tools: RealtimeTools | None = None
     tool_choice: _ToolChoice | None = None
     temperature: _Temperature | None = None
     max_response_output_tokens: MaxTokens | None = None
@@ -145,11 +150,23 @@ class BetaResponseParams(ResponseParams):
     temperature: float | None = None
 
 
+class ChangedSession(SessionFields):
+    """Changes of an open session."""
+
+    client_secret: _NoSecret = None
+
+
+class ChangedTranscription(TranscriptionFields):
+    """Changes of an open session that only hears."""
+
+    client_secret: _NoSecret = None
+
+
 class BetaUpdate(ClientEventBase):
     """Change the session."""
 
     type: Literal["session.update"]
-    session: SessionFields
+    session: ChangedSession
 
     def today(self) -> SessionUpdate:
         """The same in today's form."""
@@ -162,14 +179,15 @@ class BetaTranscriptionUpdate(ClientEventBase):
     """Change a session that only hears."""
 
     type: Literal["transcription_session.update"]
-    session: TranscriptionFields
+    session: ChangedTranscription
 
     def today(self) -> SessionUpdate:
         """The same in today's form."""
-        session = TranscriptionSessionUpdate.model_validate(
-            {"type": "transcription", "audio": {"input": self.session.input()}}
+        return SessionUpdate(
+            event_id=self.event_id,
+            type="session.update",
+            session=self.session.transcription_update(),
         )
-        return SessionUpdate(event_id=self.event_id, type="session.update", session=session)
 
 
 class BetaResponseCreate(ClientEventBase):

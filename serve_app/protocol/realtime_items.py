@@ -21,14 +21,14 @@ _CallId = Annotated[str, Field(min_length=1, max_length=128)]
 # ---- what a client may add ----
 
 
-class InputText(Wire):
+class InputTextPart(Wire):
     """A text of the user, or of the instructions."""
 
     type: Literal["input_text"]
     text: _Text
 
 
-class InputAudio(Wire):
+class InputAudioPart(Wire):
     """What the user said; without a `transcript` it is heard here."""
 
     type: Literal["input_audio"]
@@ -36,14 +36,14 @@ class InputAudio(Wire):
     transcript: _Text | None = None
 
 
-class OutputText(Wire):
+class OutputTextPart(Wire):
     """A text of the assistant."""
 
     type: Literal["output_text", "text"]
     text: _Text
 
 
-class OutputAudio(Wire):
+class OutputAudioPart(Wire):
     """What the assistant said."""
 
     type: Literal["output_audio", "audio"]
@@ -63,7 +63,7 @@ class UserMessage(_Item):
     type: Literal["message"]
     role: Literal["user"]
     content: Annotated[
-        list[Annotated[InputText | InputAudio, Discriminator("type")]], Field(max_length=64)
+        list[Annotated[InputTextPart | InputAudioPart, Discriminator("type")]], Field(max_length=64)
     ]
 
 
@@ -72,7 +72,7 @@ class SystemMessage(_Item):
 
     type: Literal["message"]
     role: Literal["system"]
-    content: Annotated[list[InputText], Field(max_length=64)]
+    content: Annotated[list[InputTextPart], Field(max_length=64)]
 
 
 class AssistantMessage(_Item):
@@ -81,7 +81,8 @@ class AssistantMessage(_Item):
     type: Literal["message"]
     role: Literal["assistant"]
     content: Annotated[
-        list[Annotated[OutputText | OutputAudio, Discriminator("type")]], Field(max_length=64)
+        list[Annotated[OutputTextPart | OutputAudioPart, Discriminator("type")]],
+        Field(max_length=64),
     ]
 
 
@@ -121,7 +122,7 @@ InputItem = Annotated[
 
 
 class InputTextOut(Wire):
-    """See `InputText`."""
+    """See `InputTextPart`."""
 
     type: Literal["input_text"] = "input_text"
     text: str
@@ -135,14 +136,14 @@ class InputAudioOut(Wire):
 
 
 class OutputTextOut(Wire):
-    """See `OutputText`."""
+    """See `OutputTextPart`."""
 
     type: Literal["output_text"] = "output_text"
     text: str
 
 
 class OutputAudioOut(Wire):
-    """See `OutputAudio`."""
+    """See `OutputAudioPart`."""
 
     type: Literal["output_audio"] = "output_audio"
     transcript: str

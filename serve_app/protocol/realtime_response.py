@@ -16,7 +16,7 @@ from serve_app.protocol.realtime_session import (
     NoReasoning,
     modalities_alias,
 )
-from serve_app.protocol.realtime_tools import FunctionTools, ToolChoice
+from serve_app.protocol.realtime_tools import RealtimeTools, ToolChoice
 from serve_app.protocol.wire import Wire
 
 Metadata = Annotated[
@@ -46,7 +46,7 @@ class ResponseParams(Wire):
     output_modalities: Modalities | None = None
     instructions: Instructions | None = None
     audio: ResponseAudio | None = None
-    tools: FunctionTools | None = None
+    tools: RealtimeTools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     max_output_tokens: MaxTokens | None = None

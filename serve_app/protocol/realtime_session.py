@@ -6,12 +6,12 @@ from pydantic import AfterValidator, Field, model_validator
 
 from serve_app.protocol.openai_generation import refuse
 from serve_app.protocol.realtime_audio import (
-    InputAudio,
     InputAudioUpdate,
-    OutputAudio,
     OutputAudioUpdate,
+    SessionInput,
+    SessionOutput,
 )
-from serve_app.protocol.realtime_tools import FunctionTool, FunctionTools, ToolChoice
+from serve_app.protocol.realtime_tools import RealtimeTool, RealtimeTools, ToolChoice
 from serve_app.protocol.wire import Wire
 
 LONGEST_TEXT = 131_072
@@ -27,6 +27,7 @@ def _one(modalities: list[Modality]) -> list[Modality]:
 
 Modalities = Annotated[list[Modality], Field(min_length=1, max_length=2), AfterValidator(_one)]
 Instructions = Annotated[str, Field(max_length=LONGEST_TEXT)]
+ModelName = Annotated[str, Field(min_length=1, max_length=128)]
 MaxTokens = Annotated[int, Field(ge=1, le=LONGEST_REPLY)] | Literal["inf"]
 
 NoPrompt = Annotated[None, refuse("there are no prompt templates here; use 'instructions'")]
@@ -62,11 +63,11 @@ class RealtimeSessionUpdate(Wire):
     """Changes of a session that talks."""
 
     type: Literal["realtime"]
-    model: str | None = Field(None, min_length=1, max_length=128)
+    model: ModelName | None = None
     instructions: Instructions | None = None
     output_modalities: Modalities | None = None
     max_output_tokens: MaxTokens | None = None
-    tools: FunctionTools | None = None
+    tools: RealtimeTools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     audio: AudioUpdate | None = None
@@ -102,8 +103,8 @@ class TranscriptionSessionUpdate(Wire):
 class SessionAudio(Wire):
     """Both directions."""
 
-    input: InputAudio
-    output: OutputAudio
+    input: SessionInput
+    output: SessionOutput
 
 
 class RealtimeSession(Wire):
@@ -116,7 +117,7 @@ class RealtimeSession(Wire):
     output_modalities: list[Modality]
     instructions: str
     max_output_tokens: int | Literal["inf"]
-    tools: list[FunctionTool] = Field(default_factory=list[FunctionTool])
+    tools: list[RealtimeTool] = Field(default_factory=list[RealtimeTool])
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
     truncation: Literal["auto"] = "auto"
@@ -136,7 +137,7 @@ class RealtimeSession(Wire):
 class TranscriptionAudio(Wire):
     """The only direction."""
 
-    input: InputAudio
+    input: SessionInput
 
 
 class TranscriptionSession(Wire):

@@ -13,7 +13,7 @@ from serve_app.protocol.wire import Wire
 _LONGEST_TOOLS = 131_072
 
 
-class FunctionTool(FunctionDefinition):
+class RealtimeTool(FunctionDefinition):
     """A function; there are no other tools."""
 
     type: Literal["function"]
@@ -48,10 +48,10 @@ ToolChoice = Annotated[
         custom_error_message="Input should be 'none', 'auto', 'required' or a function",
     ),
 ]
-FunctionTools = Annotated[list[FunctionTool], Field(max_length=128)]
+RealtimeTools = Annotated[list[RealtimeTool], Field(max_length=128)]
 
 
-def tools_of(tools: list[FunctionTool]) -> tuple[Tool, ...]:
+def tools_of(tools: list[RealtimeTool]) -> tuple[Tool, ...]:
     """The tools as the model is told of them.
 
     Raises:

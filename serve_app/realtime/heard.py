@@ -4,7 +4,7 @@ from deployments.audio import WHISPER_SAMPLE_RATE, Pcm
 from deployments.messages import TranscriptionRequest
 from serve_app.live.config import LiveConfig
 from serve_app.protocol.realtime_audio import AudioFormat
-from serve_app.protocol.realtime_items import InputAudio, NewItem, UserMessage
+from serve_app.protocol.realtime_items import InputAudioPart, NewItem, UserMessage
 from serve_app.realtime.meter import Meter
 from serve_app.realtime.refusal import Refused
 from serve_app.realtime.sound import AudioIn
@@ -30,14 +30,14 @@ class ItemEar:
         if not isinstance(item, UserMessage):
             return words
         for index, part in enumerate(item.content):
-            if isinstance(part, InputAudio) and part.transcript is None:
+            if isinstance(part, InputAudioPart) and part.transcript is None:
                 name = f"{place}.content.{index}.audio"
                 audio = self._audio(part, name, audio_format)
                 self._meter.note(audio)
                 words[index] = await self._transcript(audio, config)
         return words
 
-    def _audio(self, part: InputAudio, name: str, audio_format: AudioFormat) -> Pcm:
+    def _audio(self, part: InputAudioPart, name: str, audio_format: AudioFormat) -> Pcm:
         if not part.audio:
             message = f"Missing required parameter: '{name}'."
             raise Refused("missing_required_parameter", message, name)

@@ -11,14 +11,14 @@ from serve_app.protocol.realtime_items import (
     FunctionCallOutput,
     FunctionCallOutputOut,
     InputAudioOut,
-    InputText,
     InputTextOut,
+    InputTextPart,
     ItemOut,
     MessageOut,
     NewItem,
     OutputAudioOut,
-    OutputText,
     OutputTextOut,
+    OutputTextPart,
     SystemMessage,
     UserMessage,
 )
@@ -82,7 +82,7 @@ def live_item(item: NewItem, transcripts: dict[int, str]) -> live.Item:
         case UserMessage(content=content):
             parts: list[live.Part] = []
             for index, part in enumerate(content):
-                if isinstance(part, InputText):
+                if isinstance(part, InputTextPart):
                     parts.append(live.Part(part.text))
                 else:
                     text = transcripts.get(index, part.transcript)
@@ -93,7 +93,7 @@ def live_item(item: NewItem, transcripts: dict[int, str]) -> live.Item:
         case AssistantMessage(content=content):
             said = [
                 live.Part(part.text)
-                if isinstance(part, OutputText)
+                if isinstance(part, OutputTextPart)
                 else live.Part(part.transcript or "", spoken=True)
                 for part in content
             ]

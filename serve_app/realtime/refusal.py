@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from deployments.errors import SpeechError
-from serve_app.problems import problem_of
+from serve_app.problems import Problem, problem_of
 from serve_app.protocol.realtime_server_events import Error, ErrorInfo
 from serve_app.protocol.wire import place_of
 
@@ -20,6 +20,12 @@ class Refused(Exception):
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.code, self.message, self.param = code, message, param
+
+    @property
+    def problem(self) -> Problem:
+        """The same where it is answered over HTTP."""
+        status = 404 if self.code.endswith("_not_found") else 400
+        return Problem(status, self.code, self.message, self.param)
 
 
 def refusal_of(error: Refused | SpeechError | ValidationError, sent: Any = None) -> Refused:

@@ -9,11 +9,11 @@ from serve_app.hearing.endpointing import Endpointing
 from serve_app.live.config import LiveConfig, TurnTaking
 from serve_app.protocol.languages import language_code
 from serve_app.protocol.realtime_audio import (
-    InputAudio,
-    OutputAudio,
     PcmFormat,
-    SemanticVad,
-    ServerVad,
+    RealtimeSemanticVad,
+    RealtimeServerVad,
+    SessionInput,
+    SessionOutput,
     Transcription,
     TurnDetection,
 )
@@ -34,7 +34,7 @@ _NULLABLE = frozenset(
     "turn_detection transcription idle_timeout_ms language languages prompt keywords".split()
 )
 # Of these only such values are accepted as change nothing.
-_WITHOUT_EFFECT = set("type truncation tracing include reasoning".split())
+_WITHOUT_EFFECT = {"type", "truncation", "tracing", "include", "reasoning"}
 _LONGEST_WAIT_MS = {"low": 8_000, "medium": 4_000, "auto": 4_000, "high": 2_000}
 _MORE_SILENCE_MS = {"low": 300, "medium": 0, "auto": 0, "high": -200}
 _LEAST_SILENCE_MS = 200
@@ -65,12 +65,12 @@ class SessionDefaults:
             temperature=config.sampling.temperature,
             expires_at=expires_at,
             audio=SessionAudio(
-                input=InputAudio(
+                input=SessionInput(
                     format=PcmFormat(),
                     transcription=self.transcription(),
                     turn_detection=self.server_vad(),
                 ),
-                output=OutputAudio(format=PcmFormat(), voice=_DEFAULT_VOICE, speed=speed),
+                output=SessionOutput(format=PcmFormat(), voice=_DEFAULT_VOICE, speed=speed),
             ),
         )
 
@@ -78,9 +78,9 @@ class SessionDefaults:
         """How words are heard where nothing else is asked for."""
         return Transcription(model=self.services.models.of_stage("stt").id)
 
-    def server_vad(self) -> ServerVad:
+    def server_vad(self) -> RealtimeServerVad:
         """How the end of a turn is found where nothing else is asked for."""
-        return ServerVad(
+        return RealtimeServerVad(
             threshold=self.taking.endpointing.threshold,
             prefix_padding_ms=self.taking.endpointing.prefix_padding_ms,
             silence_duration_ms=self.taking.endpointing.silence_ms,
@@ -92,7 +92,7 @@ class SessionDefaults:
         known = {**session.model_dump(), "temperature": session.temperature}
         bases = {
             "server_vad": self.server_vad().model_dump(),
-            "semantic_vad": SemanticVad().model_dump(),
+            "semantic_vad": RealtimeSemanticVad().model_dump(),
             "transcription": self.transcription().model_dump(),
         }
         return RealtimeSession.model_validate(_merged(known, asked, bases))
@@ -191,7 +191,7 @@ class SessionDefaults:
             return None
         own = self.taking.endpointing
         match detection:
-            case ServerVad():
+            case RealtimeServerVad():
                 endpointing = _patient(
                     own, detection.silence_duration_ms, own.unfinished_ms, own.unheard_ms
                 )
@@ -201,7 +201,7 @@ class SessionDefaults:
                     prefix_padding_ms=detection.prefix_padding_ms,
                 )
                 idle_ms = detection.idle_timeout_ms
-            case SemanticVad(eagerness=eagerness):
+            case RealtimeSemanticVad(eagerness=eagerness):
                 silence_ms = own.silence_ms + _MORE_SILENCE_MS[eagerness]
                 longest_ms = _LONGEST_WAIT_MS[eagerness]
                 endpointing = _patient(
