@@ -7,7 +7,7 @@ a client does not take stays here, and a client that leaves too many of them is 
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -114,12 +114,19 @@ class Socket:
         for event in (self._news, self._ended, self._taken):
             event.set()
 
-    async def messages(self) -> AsyncGenerator[str | bytes, None]:
-        """Each message that comes, until either side closes or nothing comes for too long."""
+    async def messages(
+        self, busy: Callable[[], bool] = lambda: False
+    ) -> AsyncGenerator[str | bytes, None]:
+        """Each message that comes, until either side closes or nothing comes for too long.
+
+        A client that waits while its work is `busy` may be silent.
+        """
         while self.is_open:
             try:
                 message = await asyncio.wait_for(self._receive(), self._idle_s)
             except TimeoutError:
+                if busy():
+                    continue
                 self.close(GOING_AWAY, f"no message for {self._idle_s:g} s")
                 return
             if message is None:

@@ -42,6 +42,11 @@ class Manners:
 class Talk(Protocol):
     """One client's side of a socket."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing that the client waits for is being worked on."""
+        ...
+
     def take(self, message: str | bytes) -> None:
         """Take a message; never waits.
 
@@ -87,7 +92,7 @@ async def hold_talk(
 
 
 async def _read(socket: Socket, talk: Talk, manners: Manners) -> None:
-    async for message in socket.messages():
+    async for message in socket.messages(lambda: not talk.is_idle):
         try:
             talk.take(message)
         except (SpeechError, RequestValidationError) as error:

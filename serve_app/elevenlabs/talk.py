@@ -48,6 +48,11 @@ class StreamInput:
             raise InvalidParameter("context_id", "this socket has one context.")
         self._hand_over(told)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being worked on."""
+        return all(context.jobs.is_idle for context in self._contexts.values())
+
     async def settled(self) -> None:
         """Return when every context is spoken to its end."""
         await self._all_over.wait()

@@ -88,6 +88,11 @@ class Conversing:
         """How a session begins now."""
         return self._terms.config
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being worked on."""
+        return self.work.is_idle
+
     async def settled(self) -> None:
         """Return when the running turn is over."""
         await self.work.settled()
@@ -142,7 +147,7 @@ class Conversing:
 
     def _end_turn(self) -> None:
         if self._terms.listens:
-            self.work.on_session(self._commit)
+            self.work.on_session(LiveSession.commit)
             return
         size = self._inbox.size
         recording = self._inbox.take(self._rate if size else None)
@@ -185,9 +190,6 @@ class Conversing:
         _end_reply(session)
         session.clear()
         session.hear(audio.samples)
-        session.commit()
-
-    def _commit(self, session: LiveSession) -> None:
         session.commit()
 
     def _answer_text(self, text: str, session: LiveSession) -> None:

@@ -43,6 +43,11 @@ class Hearing:
             # The event is not known, and neither are its fields.
             read_form(CLEAR, {"event": fields.get("event")})
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being worked on."""
+        return self._jobs.is_idle
+
     async def settled(self) -> None:
         """Return when everything that was committed is heard."""
         await self._jobs.settled()

@@ -26,6 +26,11 @@ class SessionWork:
         """Whether anything was to be done yet."""
         return self._wanted.is_set()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being worked on."""
+        return self.jobs.is_idle and (self.session is None or self.session.is_settled)
+
     async def settled(self) -> None:
         """Return when all is done, and nothing is said or heard."""
         await self.jobs.settled()

@@ -46,6 +46,11 @@ class Speaking:
             raise InvalidParameter("text", "it holds nothing that can be spoken")
         self._jobs.add(partial(self._speak, body, SpeechOutput(body, self._services)))
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being worked on."""
+        return self._jobs.is_idle
+
     async def settled(self) -> None:
         """Return when everything is spoken."""
         await self._jobs.settled()

@@ -64,6 +64,11 @@ class Streaming:
                 self._empty.set()
                 self._jobs.add(partial(self._finish, recording, self._how))
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being worked on."""
+        return self._jobs.is_idle
+
     async def settled(self) -> None:
         """Return when the recording is heard to its end."""
         await self._empty.wait()

@@ -28,6 +28,11 @@ class Writing:
         body = read_form(GENERATE, read_object(message))
         self._jobs.add(partial(self._write, written_request(body, self._services)))
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being worked on."""
+        return self._jobs.is_idle
+
     async def settled(self) -> None:
         """Return when everything is answered."""
         await self._jobs.settled()

@@ -3,6 +3,7 @@
 A field that is null counts as left out, as there.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -19,7 +20,8 @@ _LONGEST_TEXT = 1_000_000
 
 TranscriptForm = Literal["json", "verbose_json", "text", "srt", "vtt"]
 Rate = Annotated[int, Field(ge=8_000, le=48_000)]
-SessionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+_SESSION_ID = r"[A-Za-z0-9_.:-]{1,128}"
+SessionId = Annotated[str, Field(pattern=f"^{_SESSION_ID}$")]
 
 
 class _Message(BaseModel):
@@ -152,3 +154,8 @@ STREAM: TypeAdapter[StreamMessage] = TypeAdapter(
 CONVERSATION: TypeAdapter[ConversationMessage] = TypeAdapter(
     Annotated[ConversationMessage, Field(discriminator="type")]
 )
+
+
+def is_session_id(text: str) -> bool:
+    """Whether a session can have this name."""
+    return re.fullmatch(_SESSION_ID, text) is not None

@@ -5,10 +5,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, WebSocket
 
+from deployments.errors import InvalidParameter
 from serve_app.caller import CallerDep
+from serve_app.denial import deny
 from serve_app.gemmavoice_live import conversation, hearing, speaking, streaming, writing
 from serve_app.live_desk import LiveDeskDep
-from serve_app.protocol.gemmavoice_sockets import SessionId
+from serve_app.problems import problem_of
+from serve_app.protocol.gemmavoice_sockets import is_session_id
 from serve_app.services import ServicesDep
 from serve_app.socket_talk import hold_talk
 
@@ -57,8 +60,12 @@ async def converse(
     services: ServicesDep,
     caller: CallerDep,
     desk: LiveDeskDep,
-    session_id: Annotated[SessionId | None, Query()] = None,
+    session_id: Annotated[str | None, Query()] = None,
 ) -> None:
     """A conversation by voice, or by typing."""
+    if session_id is not None and not is_session_id(session_id):
+        problem = problem_of(InvalidParameter("session_id", "it is none."))
+        await deny(problem, websocket.scope, websocket.receive, websocket.send)
+        return
     opening = partial(conversation.conversing, services, caller, desk, session_id)
     await hold_talk(websocket, desk, conversation.MANNERS, services.settings.live, opening)

@@ -228,6 +228,14 @@ def test_a_socket_nobody_writes_to_is_closed() -> None:
         assert close_code(socket) == 1001
 
 
+def test_a_client_that_waits_for_its_audio_may_be_silent() -> None:
+    tts = FakeTtsSettings(first_audio_s=0.3, sample_rate=RATE)
+    settings = quick_settings(live=LiveSettings(idle_s=0.05), tts=tts)
+    with serving(settings) as served, served.client.websocket_connect(MANY) as socket:
+        livekit(socket, "a")
+        assert until(socket, isFinal=True)
+
+
 # ---- what the address says ----------------------------------------------------------------------
 
 

@@ -166,6 +166,11 @@ def test_a_session_is_resumed(served: Served, said_in: str) -> None:
         assert socket.receive_json()["param"] == "session_id"
 
 
+def test_a_name_that_is_none_is_refused(served: Served) -> None:
+    with served.client.websocket_connect(f"{PATH}?session_id=../x") as socket:
+        assert close_code(socket) == 1008
+
+
 # ---- interruptions ------------------------------------------------------------------------------
 
 
