@@ -4,6 +4,7 @@ from starlette.types import Receive, Scope, Send
 
 from serve_app.problems import Problem
 from serve_app.request_id import accepted_request_id
+from serve_app.route_path import route_path
 
 # These close an open socket with a code of their own, as GemmaVoice does; others answer over HTTP.
 _OPENED = (
@@ -21,7 +22,7 @@ async def deny(problem: Problem, scope: Scope, receive: Receive, send: Send) -> 
     """Refuse a WebSocket that is not open: over HTTP, or by opening and closing it."""
     await receive()  # the wish to connect
     answers = "websocket.http.response" in scope.get("extensions", {})
-    if answers and not str(scope["path"]).startswith(_OPENED):
+    if answers and not route_path(scope).startswith(_OPENED):
         response = problem.response(accepted_request_id(scope["headers"]))
         await response(scope, receive, send)
         return

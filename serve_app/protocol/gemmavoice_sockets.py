@@ -14,14 +14,14 @@ from serve_app.protocol.gemmavoice import (
     SynthesisBody,
     SynthesisFields,
 )
+from serve_app.protocol.sessions import SESSION_ID_PATTERN
 
 _LONGEST_AUDIO = 64 * 1024 * 1024  # letters; the configuration's limit is usually below
 _LONGEST_TEXT = 1_000_000
 
 TranscriptForm = Literal["json", "verbose_json", "text", "srt", "vtt"]
 Rate = Annotated[int, Field(ge=8_000, le=48_000)]
-_SESSION_ID = r"[A-Za-z0-9_.:-]{1,128}"
-SessionId = Annotated[str, Field(pattern=f"^{_SESSION_ID}$")]
+SessionId = Annotated[str, Field(pattern=SESSION_ID_PATTERN)]
 
 
 class _Message(BaseModel):
@@ -158,4 +158,4 @@ CONVERSATION: TypeAdapter[ConversationMessage] = TypeAdapter(
 
 def is_session_id(text: str) -> bool:
     """Whether a session can have this name."""
-    return re.fullmatch(_SESSION_ID, text) is not None
+    return re.fullmatch(SESSION_ID_PATTERN, text) is not None

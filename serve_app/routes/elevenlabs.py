@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, WebSocket
+from fastapi import APIRouter, Path, Query, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 
@@ -45,6 +45,9 @@ _AUDIO: dict[str, Any] = {
     name: {"schema": {"type": "string", "format": "binary"}}
     for name in (*MEDIA_TYPES, "audio/basic")
 }
+VoicePath = Annotated[
+    str, Path(description="Name of a voice, or another name of it.", examples=["joe"])
+]
 FormatQuery = Annotated[OutputFormat, Query()]
 LatencyQuery = Annotated[
     int, Query(ge=0, le=4, description="Above 0 the first clause is spoken by itself.")
@@ -62,7 +65,7 @@ LoggingQuery = Annotated[bool, Query(description="No text is logged in either ca
 async def speak(  # noqa: PLR0913 - one argument a parameter
     services: ServicesDep,
     caller: CallerDep,
-    voice_id: str,
+    voice_id: VoicePath,
     body: SpeechBody,
     output_format: FormatQuery = "mp3_44100_128",
     optimize_streaming_latency: LatencyQuery = 0,
