@@ -2,7 +2,9 @@
 
 import base64
 import binascii
+import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 from deployments.audio import BYTES_PER_SAMPLE, WHISPER_SAMPLE_RATE, Pcm
 from serve_app.media.g711 import RATE_HZ as G711_RATE_HZ, decode_g711, encode_g711
@@ -87,8 +89,12 @@ class AudioOut:
             yield from self._encoded(self._resampler.flush())
 
     def _encoded(self, samples: bytes) -> Iterator[str]:
-        size = round(LONGEST_DELTA_S * self._rate) * BYTES_PER_SAMPLE
-        for start in range(0, len(samples), size):
-            piece = samples[start : start + size]
+        if not samples:
+            return
+        count = len(samples) // BYTES_PER_SAMPLE
+        pieces = math.ceil(count / round(LONGEST_DELTA_S * self._rate))
+        edges = [count * each // pieces * BYTES_PER_SAMPLE for each in range(pieces + 1)]
+        for start, end in pairwise(edges):
+            piece = samples[start:end]
             data = piece if self._law is None else encode_g711(piece, self._law)
             yield base64.b64encode(data).decode()
