@@ -65,6 +65,7 @@ class Reply:
         self.playout = Playout()
         self.tokens = 0
         self.calls: list[Call] = []
+        self.joined: set[str] = set()  # its items that are, or were, part of the conversation
         self.ended = False
         spoken = config.voice is not None
         self.message = Message(

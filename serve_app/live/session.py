@@ -374,7 +374,8 @@ class LiveSession:
         reply = self._reply
         if reply is None or reply.id != reply_id or not reply.in_conversation:
             return
-        if not any(each is item for each in self.conversation):
+        if item.id not in reply.joined:  # it may have been taken out meanwhile
+            reply.joined.add(item.id)
             self.conversation.add(item)
 
     # ---- time ----

@@ -35,9 +35,8 @@ _NULLABLE = frozenset(
 )
 # Of these only such values are accepted as change nothing.
 _WITHOUT_EFFECT = {"type", "truncation", "tracing", "include", "reasoning"}
-_LONGEST_WAIT_MS = {"low": 8_000, "medium": 4_000, "auto": 4_000, "high": 2_000}
-_MORE_SILENCE_MS = {"low": 300, "medium": 0, "auto": 0, "high": -200}
-_LEAST_SILENCE_MS = 200
+# By which the server's own waits are scaled: where a turn looks finished, and where it does not.
+_PATIENCE = {"low": (1.3, 2.5), "medium": (1.0, 1.25), "auto": (1.0, 1.25), "high": (0.6, 0.75)}
 _DEFAULT_VOICE = "default"
 
 Changes = RealtimeSessionUpdate | TranscriptionSessionUpdate
@@ -202,10 +201,12 @@ class SessionDefaults:
                 )
                 idle_ms = detection.idle_timeout_ms
             case RealtimeSemanticVad(eagerness=eagerness):
-                silence_ms = own.silence_ms + _MORE_SILENCE_MS[eagerness]
-                longest_ms = _LONGEST_WAIT_MS[eagerness]
+                finished, unfinished = _PATIENCE[eagerness]
                 endpointing = _patient(
-                    own, max(silence_ms, _LEAST_SILENCE_MS), longest_ms, own.unheard_ms
+                    own,
+                    round(own.silence_ms * finished),
+                    round(own.unfinished_ms * unfinished),
+                    own.unheard_ms,
                 )
                 idle_ms = None
         return replace(

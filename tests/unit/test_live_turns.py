@@ -387,6 +387,17 @@ async def test_a_reply_beside_the_conversation_is_not_part_of_it() -> None:
     assert talk.asked[0].messages[-1] == ChatMessage("user", "Hi.")
 
 
+async def test_an_item_that_is_taken_out_while_it_is_said_stays_out() -> None:
+    talk = Talk(llm_gate=asyncio.Event())
+    async with talk.session(MANUAL) as session:
+        session.respond()
+        await talk.until_event(ReplyText)
+        session.delete(talk.of(ReplyText)[0].message.id)
+        talk.llm_gate.set()
+        await talk.until_event(ReplyEnded)
+        assert len(session.conversation) == 0
+
+
 async def test_truncating_cuts_at_the_clause_that_was_played() -> None:
     talk = Talk(audio_s=0.5)
     async with talk.session(MANUAL) as session:

@@ -137,7 +137,7 @@ def test_turn_detection_means_what_it_says() -> None:
 
 @pytest.mark.parametrize(
     ("eagerness", "longest_ms"),
-    [("low", 8_000), ("medium", 4_000), ("auto", 4_000), ("high", 2_000)],
+    [("low", 4_000), ("medium", 2_000), ("auto", 2_000), ("high", 1_200)],
 )
 def test_eagerness_bounds_the_wait(eagerness: str, longest_ms: int) -> None:
     found = taking(heard(turn_detection={"type": "semantic_vad", "eagerness": eagerness}))
