@@ -24,7 +24,11 @@ from tests.unit.fake_services import Served, quick_settings, serving
 SPEECH = Path(__file__).parent.parent / "data" / "speech" / "en_jfk.wav"
 FORM, JSON = "multipart/form-data", "application/json"
 LIVEKIT = LiveKitSettings(url="wss://rooms.example", api_key="key", api_secret="s" * 32)
-IDS = {"model_id": "fake-llm", "session_id": "kitchen-7", "voice_id": "tone"}  # as the fakes have them
+IDS = {
+    "model_id": "fake-llm",
+    "session_id": "kitchen-7",
+    "voice_id": "tone",
+}  # as the fakes have them
 
 
 @cache
