@@ -11,7 +11,7 @@ endif
 endif
 RAY_ENV := set -a; . configs/ray.env; set +a
 
-.PHONY: serve test test-fast check format bench clean
+.PHONY: serve test test-fast check format openapi bench clean
 
 serve: .venv/.runtime
 	@$(RAY_ENV); exec .venv/bin/python -m serve_app $(CONFIG) $(ARGS)
@@ -33,6 +33,10 @@ format: .venv/.dev
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
+# What /openapi.json says, for readers; a test fails when it is out of date.
+openapi: .venv/.dev
+	@exec .venv/bin/python -m scripts.export_openapi
+
 bench: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.served_over_bare $(ARGS)
 
@@ -43,7 +47,7 @@ LOCKS := requirements/bootstrap.lock requirements/build.lock pyproject.toml scri
 	@if [ -f .venv/.dev ]; then scripts/setup.sh dev && touch .venv/.dev; else scripts/setup.sh runtime; fi
 	@touch $@
 
-.venv/.dev: requirements/dev.lock $(LOCKS) $(LLAMA_CHANGED)
+.venv/.dev: requirements/dev.lock tests/clients/package-lock.json $(LOCKS) $(LLAMA_CHANGED)
 	@scripts/setup.sh dev
 	@touch $@ .venv/.runtime
 
@@ -51,4 +55,4 @@ LOCKS := requirements/bootstrap.lock requirements/build.lock pyproject.toml scri
 llama-options:
 
 clean:
-	rm -rf .venv
+	rm -rf .venv tests/clients/node_modules

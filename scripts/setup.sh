@@ -40,4 +40,13 @@ trap 'kill $heartbeat 2>/dev/null || true' EXIT
   --build-constraints requirements/build.lock "${options[@]}"
 printf '%s' "$wanted" >.venv/.llama
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
+
+if [ "$1" = dev ]; then
+  if command -v npm >/dev/null; then
+    say "installing OpenAI's JavaScript client for the tests"
+    npm ci --prefix tests/clients --ignore-scripts --no-audit --no-fund --loglevel=error
+  else
+    say "npm is not on the PATH: the tests of OpenAI's JavaScript client will be skipped"
+  fi
+fi
 say "done"
