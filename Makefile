@@ -11,7 +11,7 @@ endif
 endif
 RAY_ENV := set -a; . configs/ray.env; set +a
 
-.PHONY: serve test test-fast check format openapi bench clean
+.PHONY: serve test test-fast fuzz check format openapi bench clean
 
 serve: .venv/.runtime
 	@$(RAY_ENV); exec .venv/bin/python -m serve_app $(CONFIG) $(ARGS)
@@ -22,6 +22,10 @@ test: .venv/.dev
 # Pure tests and fakes: seconds.
 test-fast: .venv/.dev
 	@exec .venv/bin/python -m pytest -m "not serve and not model and not e2e and not gpu" $(ARGS)
+
+# Ten minutes of examples of every route (ARGS="--seconds 60 --seed 1").
+fuzz: .venv/.dev
+	@$(RAY_ENV); exec .venv/bin/python -m tests.clients.fuzz $(ARGS)
 
 check: .venv/.dev
 	.venv/bin/ruff format --check .
