@@ -69,6 +69,12 @@ def test_a_form_of_too_many_parts_is_refused_at_once(
     assert time.perf_counter() - start < 2
 
 
+@pytest.mark.parametrize("path", UPLOADS)
+def test_no_field_of_a_form_is_silently_ignored(served: Served, path: str) -> None:
+    response = served.client.post(path, **form_of("a.wav", field("temprature")))
+    assert problem(response) == (400, "unknown_parameter", "temprature")
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/generate"])
 @pytest.mark.parametrize(
     "name", ["chat_template", "chat_template_kwargs", "grammar", "api_base", "file", "audio_path"]
