@@ -11,7 +11,7 @@ endif
 endif
 RAY_ENV := set -a; . configs/ray.env; set +a
 
-.PHONY: serve test test-fast fuzz check format openapi bench clean
+.PHONY: serve test test-fast fuzz check format openapi bench bench-http clean
 
 serve: .venv/.runtime
 	@$(RAY_ENV); exec .venv/bin/python -m serve_app $(CONFIG) $(ARGS)
@@ -43,6 +43,10 @@ openapi: .venv/.dev
 
 bench: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.served_over_bare $(ARGS)
+
+# The ingress's own share of a request.
+bench-http: .venv/.dev
+	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.http_over_null $(ARGS)
 
 # The development set holds the runtime set.
 LOCKS := requirements/bootstrap.lock requirements/build.lock pyproject.toml scripts/setup.sh

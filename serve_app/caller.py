@@ -68,7 +68,7 @@ def caller_of(scope: Scope) -> Caller | None:
     return cast("Caller | None", scope.get(_SCOPE_KEY))
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:  # else FastAPI starts a thread
     caller = caller_of(request.scope)
     if caller is None:
         raise RuntimeError("this route asks nobody who calls")

@@ -133,7 +133,7 @@ class Services:
         raise VoiceNotFound(wanted)
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:  # else FastAPI starts a thread
     return cast("Services", request.app.state.services)
 
 

@@ -163,7 +163,7 @@ def _streamed(
             async for piece in spoken:
                 if data := await output.encode(encoder, piece):
                     await push(framed(data))
-        if data := encoder.flush():
+        if data := await output.end(encoder):
             await push(framed(data))
         if not binary:
             await push(sse("done", {"status": "complete"}))
