@@ -11,7 +11,7 @@ endif
 endif
 RAY_ENV := set -a; . configs/ray.env; set +a
 
-.PHONY: serve test test-fast check format bench bench-live soak-live clean
+.PHONY: serve test test-fast fuzz check format openapi bench bench-http bench-live soak-live clean
 
 serve: .venv/.runtime
 	@$(RAY_ENV); exec .venv/bin/python -m serve_app $(CONFIG) $(ARGS)
@@ -23,6 +23,10 @@ test: .venv/.dev
 test-fast: .venv/.dev
 	@exec .venv/bin/python -m pytest -m "not serve and not model and not e2e and not gpu" $(ARGS)
 
+# Ten minutes of examples of every route (ARGS="--seconds 60 --seed 1").
+fuzz: .venv/.dev
+	@$(RAY_ENV); exec .venv/bin/python -m tests.clients.fuzz $(ARGS)
+
 check: .venv/.dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
@@ -33,14 +37,23 @@ format: .venv/.dev
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
+# What /openapi.json says, for readers; a test fails when it is out of date.
+openapi: .venv/.dev
+	@exec .venv/bin/python -m scripts.export_openapi
+
 bench: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.served_over_bare $(ARGS)
 
+# From the last word heard to the first one spoken.
 bench-live: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.voice_to_voice $(ARGS)
 
 soak-live: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.live_soak $(ARGS)
+
+# The ingress's own share of a request.
+bench-http: .venv/.dev
+	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.http_over_null $(ARGS)
 
 # The development set holds the runtime set.
 LOCKS := requirements/bootstrap.lock requirements/build.lock pyproject.toml scripts/setup.sh
@@ -49,7 +62,7 @@ LOCKS := requirements/bootstrap.lock requirements/build.lock pyproject.toml scri
 	@if [ -f .venv/.dev ]; then scripts/setup.sh dev && touch .venv/.dev; else scripts/setup.sh runtime; fi
 	@touch $@
 
-.venv/.dev: requirements/dev.lock requirements/clients.lock $(LOCKS) $(LLAMA_CHANGED)
+.venv/.dev: requirements/dev.lock requirements/clients.lock tests/clients/package-lock.json $(LOCKS) $(LLAMA_CHANGED)
 	@scripts/setup.sh dev
 	@touch $@ .venv/.runtime
 
@@ -57,4 +70,4 @@ LOCKS := requirements/bootstrap.lock requirements/build.lock pyproject.toml scri
 llama-options:
 
 clean:
-	rm -rf .venv .venv-clients
+	rm -rf .venv .venv-clients tests/clients/node_modules

@@ -27,11 +27,22 @@ def main() -> int:
     parser.add_argument("--checks", type=int, default=10_000, help="of each kind")
     parser.add_argument("--keys", type=int, default=100)
     options = parser.parse_args()
-    known = [f"sk-{random.getrandbits(128):032x}" for _ in range(options.keys)]
+    kept = timed(options.checks, options.keys)
+    for kind, found in kept.items():
+        mean, median = statistics.fmean(found), statistics.median(found)
+        print(f"{kind}: mean {mean / 1000:.2f} us, median {median / 1000:.2f} us, n {len(found)}")
+    t = welch(kept["near"], kept["far"])
+    print(f"t = {t:.2f} (limit {LIMIT}), {options.keys} keys")
+    return int(abs(t) >= LIMIT)
+
+
+def timed(checks: int, keys: int) -> dict[str, list[int]]:
+    """How many nanoseconds so many checks of each kind took, without the slowest."""
+    known = [f"sk-{random.getrandbits(128):032x}" for _ in range(keys)]
     hashes = tuple(hashlib.sha256(key.encode()).hexdigest() for key in known)
     ring = KeyRing(AccessSettings(keys_sha256=hashes))
-    near = [random.choice(known)[:-1] + "x" for _ in range(options.checks)]
-    far = [f"zz-{random.getrandbits(128):032x}" for _ in range(options.checks)]
+    near = [random.choice(known)[:-1] + "x" for _ in range(checks)]
+    far = [f"zz-{random.getrandbits(128):032x}" for _ in range(checks)]
     kinds = [(key.encode(), "near") for key in near] + [(key.encode(), "far") for key in far]
     random.shuffle(kinds)
     for key, _ in kinds[:WARM_UP]:
@@ -43,14 +54,8 @@ def main() -> int:
         ring.find(key)
         times[kind].append(time.perf_counter_ns() - start)
     gc.enable()
-    limit = sorted(times["near"] + times["far"])[int(2 * options.checks * (1 - SLOWEST))]
-    kept = {kind: [each for each in found if each <= limit] for kind, found in times.items()}
-    t = welch(kept["near"], kept["far"])
-    for kind, found in kept.items():
-        mean, median = statistics.fmean(found), statistics.median(found)
-        print(f"{kind}: mean {mean / 1000:.2f} us, median {median / 1000:.2f} us, n {len(found)}")
-    print(f"t = {t:.2f} (limit {LIMIT}), {options.keys} keys")
-    return int(abs(t) >= LIMIT)
+    limit = sorted(times["near"] + times["far"])[int(2 * checks * (1 - SLOWEST))]
+    return {kind: [each for each in found if each <= limit] for kind, found in times.items()}
 
 
 def welch(one: list[int], other: list[int]) -> float:

@@ -49,5 +49,11 @@ if [ "$1" = dev ]; then
   fi
   .venv/bin/uv pip sync --quiet --no-config --python .venv-clients/bin/python --require-hashes --no-build \
     requirements/clients.lock
+  if command -v npm >/dev/null; then
+    say "installing OpenAI's JavaScript client for the tests"
+    npm ci --prefix tests/clients --ignore-scripts --no-audit --no-fund --loglevel=error
+  else
+    say "npm is not on the PATH: the tests of OpenAI's JavaScript client will be skipped"
+  fi
 fi
 say "done"

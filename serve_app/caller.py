@@ -70,7 +70,7 @@ def caller_of(scope: Scope) -> Caller | None:
     return cast("Caller | None", scope.get(_SCOPE_KEY))
 
 
-def _caller(connection: HTTPConnection) -> Caller:
+async def _caller(connection: HTTPConnection) -> Caller:  # else FastAPI starts a thread
     caller = caller_of(connection.scope)
     if caller is None:
         raise RuntimeError("this route asks nobody who calls")

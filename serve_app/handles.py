@@ -55,6 +55,7 @@ class _Stage:
     def __init__(self, stage: str, handle: DeploymentHandle[Any]) -> None:
         self._stage = stage
         self._handle = handle
+        self._configured: dict[tuple[str, bool, bool], DeploymentHandle[Any]] = {}
         self._answered_at: float | None = None
 
     async def ping(self, timeout_s: float) -> None:
@@ -76,11 +77,14 @@ class _Stage:
     async def _call(
         self, method: str, *args: object, timeout_s: float, by_reference: bool = False
     ) -> Any:
-        handle = self._handle.options(method_name=method, _by_reference=by_reference)
+        handle = self._to(method, by_reference=by_reference)
         for attempt in range(1, _ATTEMPTS + 1):
             response = handle.remote(*args)
+            ended = False
             try:
-                result = await asyncio.wait_for(_awaited(response), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    result = await response
+                ended = True
             except RayActorError:
                 self._answered_at = None
                 if attempt == _ATTEMPTS:
@@ -91,25 +95,28 @@ class _Stage:
                 self._answered_at = time.perf_counter()
                 return result
             finally:
-                response.cancel()
+                if not ended:
+                    response.cancel()
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
     async def _stream(
         self, method: str, request: object, *, first_s: float, total_s: float
     ) -> AsyncGenerator[Any, None]:
-        handle = self._handle.options(method_name=method, stream=True, _by_reference=False)
-        started = False
+        handle = self._to(method, stream=True)
+        started = ended = False
         for attempt in range(1, _ATTEMPTS + 1):
             left_s = total_s  # of the stage's own time; what the caller takes is not counted
-            items = handle.remote(request)
+            items: Any = handle.remote(request)
             try:
                 while True:
                     asked_at = time.perf_counter()
                     wait_s = left_s if started else min(first_s, left_s)
-                    item = await asyncio.wait_for(_next(items), max(wait_s, 0.001))
+                    async with asyncio.timeout(max(wait_s, 0.001)):
+                        item = await anext(items, _END)
                     self._answered_at = time.perf_counter()
                     left_s -= self._answered_at - asked_at
                     if item is _END:
+                        ended = True
                         return
                     started = True
                     yield item
@@ -120,7 +127,19 @@ class _Stage:
             except (RayError, RayServeException, TimeoutError) as error:
                 raise self._named(error) from None
             finally:
-                items.cancel()
+                if not ended:
+                    items.cancel()
+
+    def _to(
+        self, method: str, *, stream: bool = False, by_reference: bool = False
+    ) -> DeploymentHandle[Any]:
+        """The handle for a method; Serve takes its time to make one."""
+        kind = method, stream, by_reference
+        if kind not in self._configured:
+            self._configured[kind] = self._handle.options(
+                method_name=method, stream=stream, _by_reference=by_reference
+            )
+        return self._configured[kind]
 
     def _named(self, error: BaseException) -> SpeechError:
         cause = error.cause if isinstance(error, RayTaskError) else error
@@ -139,14 +158,6 @@ class _Stage:
 
 
 _END = object()
-
-
-async def _awaited(response: Any) -> Any:
-    return await response
-
-
-async def _next(items: Any) -> Any:
-    return await anext(items, _END)
 
 
 class SttHandle(_Stage):

@@ -168,7 +168,7 @@ async def _watch(desk: LiveDesk, is_draining: Callable[[], bool]) -> None:
     desk.draining.set()
 
 
-def _desk(connection: HTTPConnection) -> LiveDesk:
+async def _desk(connection: HTTPConnection) -> LiveDesk:  # else FastAPI starts a thread
     return cast("LiveDesk", connection.app.state.desk)
 
 

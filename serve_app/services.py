@@ -152,7 +152,7 @@ class Services:
         raise VoiceNotFound(wanted)
 
 
-def _services(connection: HTTPConnection) -> Services:
+async def _services(connection: HTTPConnection) -> Services:  # else FastAPI starts a thread
     return cast("Services", connection.app.state.services)
 
 

@@ -15,6 +15,8 @@ from serve_app.media.formats import normalize_format, output_rate
 from serve_app.protocol.gemmavoice import AudioOut, SynthesisFields
 from serve_app.services import Services
 
+_AT_ONCE_BYTES = 64 * 1024  # below, handing bare samples to a thread costs more than the work
+
 
 class SpeechOutput:
     """Voice, format, rate and gain of one answer, checked before any work starts."""
@@ -69,7 +71,13 @@ class SpeechOutput:
 
     async def encode(self, encoder: AudioEncoder, piece: Pcm) -> bytes:
         """The next bytes of the stream; may be none yet."""
-        return await asyncio.to_thread(encoder.encode, self.louder(piece.samples))
+        if encoder.compresses or len(piece.samples) > _AT_ONCE_BYTES:
+            return await asyncio.to_thread(lambda: encoder.encode(self.louder(piece.samples)))
+        return encoder.encode(self.louder(piece.samples))
+
+    async def end(self, encoder: AudioEncoder) -> bytes:
+        """The last bytes of the stream; may be none."""
+        return await asyncio.to_thread(encoder.flush) if encoder.compresses else encoder.flush()
 
     async def slices(self, pieces: Sequence[Pcm], voice_rate: int) -> AsyncGenerator[bytes, None]:
         """All pieces as one file whose header is true, slice by slice."""

@@ -151,7 +151,7 @@ class StreamedTurn:
 
     async def _finish(self, encoder: AudioEncoder | None, timings: TurnTimings) -> None:
         if encoder is not None and timings.first_audio_s is not None:
-            await self._audio(encoder.flush())
+            await self._audio(await self._output.end(encoder))
         if timings.first_audio_s is None and not self._warned:
             await self._warn(_NOTHING_TO_SAY)
         if self._memory.failed:

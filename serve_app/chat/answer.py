@@ -305,7 +305,7 @@ class StreamedChoice:
 
     async def finish(self) -> None:
         """Send the end of the reply; call it after the last event."""
-        if self._voice and (data := self._voice.flush()):
+        if self._voice and (data := await self._voice.end()):
             await self._send_audio(AudioDelta(data=data))
         if self._audio_id:
             expires_at = await self._memory.keep(self._audio_id, self.written.text)
@@ -338,8 +338,8 @@ class _StreamedVoice:
         self._encoder = self._encoder or self._output.encoder(piece.sample_rate)
         return self._letters(await self._output.encode(self._encoder, piece), whole=False)
 
-    def flush(self) -> str:
-        end = self._encoder.flush() if self._encoder else b""
+    async def end(self) -> str:
+        end = await self._output.end(self._encoder) if self._encoder else b""
         return self._letters(end, whole=True)
 
     def _letters(self, data: bytes, *, whole: bool) -> str:

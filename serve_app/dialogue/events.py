@@ -88,7 +88,5 @@ class TurnFinished:
     timings: TurnTimings
 
 
-TurnEvent = (
-    Heard | ReplyDelta | ReplyWritten | ClauseBegan | Spoken | VoiceFailed | TurnFinished
-)
+TurnEvent = Heard | ReplyDelta | ReplyWritten | ClauseBegan | Spoken | VoiceFailed | TurnFinished
 Emit = Callable[[TurnEvent], Awaitable[None]]

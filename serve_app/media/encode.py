@@ -25,8 +25,9 @@ class EncodedAudio:
 class AudioEncoder:
     """Turns a stream of mono 16-bit samples into a stream that is one file when joined.
 
-    `sample_rate` is the rate that was encoded, `bit_rate` None the format's own. Opus decoders put out 48 kHz, whatever it is.
-    Not for several threads at a time; a piece holds whole samples.
+    `sample_rate` is the rate that was encoded, `bit_rate` None the format's own. Opus decoders put
+    out 48 kHz, whatever it is. Not for several threads at a time; a piece holds whole samples.
+    Compression begins with the first piece: opening a codec takes its time.
 
     Raises:
         InvalidParameter: the format is not known, or cannot hold the rate that was asked for.
@@ -47,9 +48,15 @@ class AudioEncoder:
         self.media_type = audio_format.media_type
         self._resampler = Resampler(source_rate, self.sample_rate)
         self._sink = PieceSink()
-        self._writer = None if codec is None else CodecWriter(codec, self.sample_rate, self._sink)
+        self._codec = codec
+        self._writer: CodecWriter | None = None
         if audio_format.name == "wav":
             self._sink.write(wav_header(self.sample_rate, None))
+
+    @property
+    def compresses(self) -> bool:
+        """Whether a piece takes milliseconds of work."""
+        return self._codec is not None
 
     def encode(self, samples: bytes) -> bytes:
         """What `samples` adds to the file; the first call brings the header, even without any."""
@@ -64,10 +71,12 @@ class AudioEncoder:
         return self._sink.take()
 
     def _write(self, samples: bytes) -> None:
-        if self._writer is None:
+        if self._codec is None:
             self._sink.write(samples)
-        else:
-            self._writer.write(samples)
+            return
+        if self._writer is None:
+            self._writer = CodecWriter(self._codec, self.sample_rate, self._sink)
+        self._writer.write(samples)
 
 
 def encode_whole(pcm: Pcm, format_name: str, target_rate: int | None = None) -> EncodedAudio:

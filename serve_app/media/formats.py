@@ -46,12 +46,13 @@ _FORMATS: Final = {
             "mp3",
             "audio/mpeg",
             _MPEG_RATES,
-            # Without the bit reservoir a frame leaves the encoder as soon as it is full.
+            # Without the bit reservoir a frame leaves the encoder as soon as it is full. LAME's
+            # quality 7 takes two thirds of the time of 5.
             Codec(
                 "libmp3lame",
                 "mp3",
                 64_000,
-                (("reservoir", "0"),),
+                (("reservoir", "0"), ("compression_level", "7")),
                 (("id3v2_version", "0"),),
             ),
         ),
@@ -70,11 +71,13 @@ _FORMATS: Final = {
             "opus",
             "audio/ogg",
             _OPUS_RATES,
-            # A page per 20 ms frame: a player hears each frame at once.
+            # A page per 20 ms frame: a player hears each frame at once. Complexity 5 takes a third
+            # of the time of 10.
             Codec(
                 "libopus",
                 "ogg",
                 32_000,
+                (("compression_level", "5"),),
                 container_options=(("page_duration", "20000"),),
             ),
         ),

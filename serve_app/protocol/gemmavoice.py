@@ -140,6 +140,17 @@ class SynthesisBody(SynthesisFields):
     stream: bool = Field(default=False, description="Send the audio as it is made.")
 
 
+class HearingFields(_Body):
+    """A recording whose words are wanted, and how."""
+
+    language: str | None = Field(None, max_length=16, description="ISO 639-1; none: detected.")
+    prompt: str | None = Field(None, max_length=4096, description="Names and terms to expect.")
+    response_format: Literal["json", "verbose_json", "text", "srt", "vtt"] = "json"
+    temperature: float | None = Field(None, ge=0, le=1)
+    task: Literal["transcribe", "translate"] = "transcribe"
+    word_timestamps: bool = False
+
+
 class WordOut(_Body):
     """One word; times in seconds."""
 

@@ -120,7 +120,7 @@ def _pushed(
                 audio_s += piece.duration_s
                 if data := await output.encode(encoder, piece):
                     await push(form.piece(data))
-        if data := encoder.flush():
+        if data := await output.end(encoder):
             await push(form.piece(data))
         if data := form.end(audio_s):
             await push(data)

@@ -3,21 +3,26 @@
 import base64
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Header, Request, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from deployments.audio import Pcm
 from deployments.errors import InvalidParameter, TextTooLong
-from deployments.messages import Transcript, TranscriptionRequest
+from deployments.messages import TranscriptionRequest
 from deployments.sentences import is_speakable
 from serve_app.audio_answer import file_answer, json_answer
 from serve_app.caller import CallerDep
 from serve_app.counted_speech import counted_speech
 from serve_app.media.encode import AudioEncoder
 from serve_app.media.formats import MEDIA_TYPES
-from serve_app.protocol.gemmavoice import AudioOut, SynthesisBody, TranscriptionOut
+from serve_app.protocol.gemmavoice import (
+    AudioOut,
+    HearingFields,
+    SynthesisBody,
+    TranscriptionOut,
+)
 from serve_app.protocol.languages import language_code
 from serve_app.request_id import request_id_of
 from serve_app.services import ServicesDep
@@ -28,9 +33,11 @@ from serve_app.subtitles import to_srt, to_vtt
 
 router = APIRouter(tags=["speech"])
 
-LanguageField = Annotated[str | None, Form(max_length=16, description="ISO 639-1; none: detected.")]
-PromptField = Annotated[str | None, Form(max_length=4096, description="Names and terms to expect.")]
-TranscriptFormat = Literal["json", "verbose_json", "text", "srt", "vtt"]
+
+class HearingForm(HearingFields):
+    """A recording whose words are wanted, and how."""
+
+    file: UploadFile
 
 
 _TRANSCRIPTS: dict[str, Any] = {
@@ -58,33 +65,24 @@ _SPEECH: dict[str, Any] = {
     response_model=TranscriptionOut,
     responses={200: {"content": _TRANSCRIPTS}},
 )
-async def speech_to_text(  # noqa: PLR0913 - one argument a form field
+async def speech_to_text(
     services: ServicesDep,
     caller: CallerDep,
-    file: UploadFile,
-    language: LanguageField = None,
-    prompt: PromptField = None,
-    response_format: Annotated[TranscriptFormat, Form()] = "json",
-    temperature: Annotated[float | None, Form(ge=0, le=1)] = None,
-    task: Annotated[Literal["transcribe", "translate"], Form()] = "transcribe",
-    word_timestamps: Annotated[bool, Form()] = False,
+    form: Annotated[HearingForm, Form(media_type="multipart/form-data")],
 ) -> Response:
     """Transcribe an upload, or translate it to English."""
-    audio = await services.decoder.decode(file.file)
+    audio = await services.decoder.decode(form.file.file)
     await caller.spend_audio(audio.duration_s)
     request = TranscriptionRequest(
         audio=audio,
-        language=language_code(language),
-        prompt=prompt,
-        temperature=temperature,
-        task=task,
-        word_timestamps=word_timestamps or response_format == "verbose_json",
+        language=language_code(form.language),
+        prompt=form.prompt,
+        temperature=form.temperature,
+        task=form.task,
+        word_timestamps=form.word_timestamps or form.response_format == "verbose_json",
     )
-    return _transcript_response(await services.stt.transcribe(request), response_format)
-
-
-def _transcript_response(transcript: Transcript, response_format: TranscriptFormat) -> Response:
-    match response_format:
+    transcript = await services.stt.transcribe(request)
+    match form.response_format:
         case "text":
             return PlainTextResponse(transcript.text + "\n")
         case "srt":
@@ -151,7 +149,7 @@ def _streamed(
             async for piece in spoken:
                 if data := await output.encode(encoder, piece):
                     await push(framed(data))
-        if data := encoder.flush():
+        if data := await output.end(encoder):
             await push(framed(data))
         if not binary:
             await push(sse("done", {"status": "complete"}))

@@ -4,13 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.clients.fuzz import LIVEKIT
 from tests.serve.cluster import Cluster, derived_config, launched
 
 LONG_REPLY = " ".join(f"Sentence number {n} is written by the slow model." for n in range(1, 40))
 
 APPLICATIONS = {
     # Served at `/`: everything takes a moment. Its replicas are never killed, so it can be counted.
-    "speech": {},
+    # It has the keys of a LiveKit server: without them, two routes answer 503.
+    "speech": {"livekit": LIVEKIT},
     # A reply of 35 s, spoken half as slowly as it sounds.
     "slow": {
         "llm": {"reply": LONG_REPLY, "tokens_per_s": 10.0, "first_token_s": 0.05},

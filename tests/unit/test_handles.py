@@ -151,14 +151,14 @@ async def test_closing_a_stream_cancels_the_remote_one() -> None:
 async def test_a_slow_reader_is_not_charged_to_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     allowed: list[float] = []
-    wait_for = asyncio.wait_for
+    timeout = asyncio.timeout
 
-    async def recorded(awaitable: Any, timeout: float) -> Any:
-        allowed.append(timeout)
-        return await wait_for(awaitable, timeout)
+    def recorded(delay: float) -> asyncio.Timeout:
+        allowed.append(delay)
+        return timeout(delay)
 
     monkeypatch.setattr("serve_app.handles.time.perf_counter", lambda: now)
-    monkeypatch.setattr("serve_app.handles.asyncio.wait_for", recorded)
+    monkeypatch.setattr("serve_app.handles.asyncio.timeout", recorded)
     handle = Handle(streaming("a", "b", "c"))
     async for _ in LlmHandle(handle, TIMEOUTS).generate(GenerationRequest(())):  # type: ignore[arg-type]
         now += 10 * TIMEOUTS.llm_s  # the reader takes its time
