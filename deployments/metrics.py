@@ -225,6 +225,10 @@ class LiveMetrics:
             description="Sounds of the user during a reply: real ones stop it, false ones do not.",
             tag_keys=_keys("kind"),
         )
+        self._tasks = metrics.Gauge(
+            "app_event_loop_tasks",
+            description="Tasks of an ingress replica's event loop, Serve's own included.",
+        )
 
     @contextmanager
     def session(self, kind: str) -> Generator[None, None, None]:
@@ -263,6 +267,7 @@ class LiveMetrics:
         """Tell the gauge again: Ray exports a gauge only after it was set, and then forgets it."""
         for kind, sessions in self._open.items():
             self._sessions.set(sessions, {"kind": kind})
+        self._tasks.set(len(asyncio.all_tasks()))
 
     def _add(self, kind: str, sessions: int) -> None:
         self._open[kind] = self._open.get(kind, 0) + sessions

@@ -87,3 +87,5 @@ def test_a_tool_is_called_where_it_is_required_or_named() -> None:
     assert _text(ToolOutput(tools, required=True), "call second") == call("first")
     assert _text(ToolOutput(tools), "call second") == call("second")
     assert _text(ToolOutput(tools)) == "Paris is big."
+    result = '<tool_response>{"name": "second", "content": ""}</tool_response>'
+    assert _text(ToolOutput(tools), result) == "Paris is big."
