@@ -1,5 +1,6 @@
 """One client of a live session in OpenAI's realtime dialect: what it sends is done, what happens is told."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import assert_never
 
 from pydantic import ValidationError
 
-from deployments.audio import WHISPER_SAMPLE_RATE, Pcm
+from deployments.audio import BYTES_PER_SAMPLE, WHISPER_SAMPLE_RATE, Pcm
 from deployments.errors import ItemNotFound, SpeechError
 from serve_app.live.config import LiveConfig
 from serve_app.live.events import LiveEvent, ReplyAudio
@@ -48,6 +49,8 @@ from serve_app.realtime.sound import AudioIn
 from serve_app.realtime.writer import GaWriter
 
 logger = logging.getLogger("ray.serve")
+
+_SLICE_BYTES = BYTES_PER_SAMPLE * WHISPER_SAMPLE_RATE  # a second: 4 ms of listening
 
 Open = Callable[[LiveConfig, Emit], LiveSession]
 
@@ -161,7 +164,9 @@ class RealtimeTalk:
                 await self._meter.spend()
                 samples = self._audio.samples(audio)
                 self._meter.note(Pcm(samples, WHISPER_SAMPLE_RATE))
-                self.live.hear(samples)
+                for at in range(0, len(samples), _SLICE_BYTES):
+                    self.live.hear(samples[at : at + _SLICE_BYTES])
+                    await asyncio.sleep(0)  # a whole recording must not hold up the others
             case AudioCommit():
                 self.live.hear(self._audio.flush())
                 self.live.commit()
