@@ -30,7 +30,7 @@ _CONTROL_HEADERS = frozenset(
 )
 _ROUTER_PREFIX = b"x-serve-router-"  # what Serve's own router tells the proxy
 _FIRST_ERROR_STATUS = 400
-_AHEAD_BYTES = 512 * 1024
+_AHEAD_BYTES = 512 * 1024  # below RAY_max_direct_call_object_size in configs/ray.env
 _UNFETCHED_S = 1.0
 
 
