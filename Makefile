@@ -11,7 +11,7 @@ endif
 endif
 RAY_ENV := set -a; . configs/ray.env; set +a
 
-.PHONY: serve test test-fast fuzz check format openapi bench bench-http bench-live soak-live clean
+.PHONY: serve test test-fast fuzz check format openapi bench bench-http bench-memory bench-live soak-live clean
 
 serve: .venv/.runtime
 	@$(RAY_ENV); exec .venv/bin/python -m serve_app $(CONFIG) $(ARGS)
@@ -19,7 +19,7 @@ serve: .venv/.runtime
 test: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m pytest $(ARGS)
 
-# Pure tests and fakes: seconds.
+# Pure tests and fakes: about three minutes.
 test-fast: .venv/.dev
 	@exec .venv/bin/python -m pytest -m "not serve and not model and not e2e and not gpu" $(ARGS)
 
@@ -51,9 +51,12 @@ bench-live: .venv/.dev
 soak-live: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.live_soak $(ARGS)
 
-# The ingress's own share of a request.
+# The ingress's own share of a request, and the memory of large files.
 bench-http: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.http_over_null $(ARGS)
+
+bench-memory: .venv/.dev
+	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.upload_memory $(ARGS)
 
 # The development set holds the runtime set.
 LOCKS := requirements/bootstrap.lock requirements/build.lock pyproject.toml scripts/setup.sh

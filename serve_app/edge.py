@@ -30,7 +30,7 @@ _CONTROL_HEADERS = frozenset(
 )
 _ROUTER_PREFIX = b"x-serve-router-"  # what Serve's own router tells the proxy
 _FIRST_ERROR_STATUS = 400
-_AHEAD_BYTES = 512 * 1024
+_AHEAD_BYTES = 512 * 1024  # below RAY_max_direct_call_object_size in configs/ray.env
 _UNFETCHED_S = 1.0
 # Speech as base64 is 64 kB a second; whole recordings come faster.
 _SOCKET_BYTES_S, _SOCKET_BURST_BYTES = 2 * 1024 * 1024, 8 * 1024 * 1024

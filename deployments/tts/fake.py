@@ -58,7 +58,7 @@ class FakeTtsEngine:
                 delay_s, left_s = 0.0, left_s - piece_s
 
 
-@lru_cache(maxsize=64)  # a second costs 5 ms, which would count as the ingress's in benchmarks
+@lru_cache(maxsize=64)  # a second costs 4 ms, which would count as the ingress's in benchmarks
 def _tone(pitch_hz: float, count: int, rate: int, peak: int) -> bytes:
     step = 2 * math.pi * pitch_hz / rate
     return array("h", (int(peak * math.sin(step * i)) for i in range(count))).tobytes()
