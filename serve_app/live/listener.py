@@ -289,7 +289,11 @@ class Listener:
         elif guess.error is not None:
             words = True
         sounds = guess.sounds_finished if self._stages.sounds_finished else True
-        return required_silence_ms(endpointing, sounds, words)
+        needed_ms = required_silence_ms(endpointing, sounds, words)
+        if guess.draft is not None and not guess.draft.is_ready:
+            # Nothing can be said yet, so that it costs nothing to listen for longer.
+            return max(needed_ms, endpointing.unfinished_ms)
+        return needed_ms
 
     def _finish(self, guess: Guess, *, stopped: bool = True) -> None:
         """The user has finished: the utterance becomes an item."""
@@ -378,6 +382,8 @@ class Listener:
         finished = guess.sounds_finished is not False and looks_finished(transcript.text)
         if transcript.text and (finished or not taking.judges):
             self._floor.draft(guess)
+            if guess.draft is not None:
+                guess.draft.when_ready = self._consider
 
     def _request(self, guess: Guess) -> TranscriptionRequest:
         config = self._config

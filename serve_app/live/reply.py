@@ -74,6 +74,8 @@ class Reply:
         self.message.written = False
         self._stages, self._tell = context.stages, context.emit
         self._config, self._prepare = config, prepare
+        self.when_ready: Callable[[], None] = lambda: None
+        self._ready = False
         self._held: list[LiveEvent] = []
         self._released = asyncio.Event()
         self._voice = PacedVoice(context.bounds, self.playout) if spoken else None
@@ -105,6 +107,11 @@ class Reply:
         """Whether the listener can be hearing it now."""
         return self.playout.left_s > 0
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something to hear (or to read, where nothing is spoken), or never will be."""
+        return self._ready
+
     def release(
         self, *, endpoint_s: float | None = None, transcript_s: float | None = None
     ) -> None:
@@ -126,6 +133,7 @@ class Reply:
                 await both(self._make(request, self._voice), self._send(self._voice))
             await self._released.wait()
         except SpeechError as error:
+            self._be_ready()
             await self._released.wait()
             self._end("failed", error=error)
         else:
@@ -153,6 +161,7 @@ class Reply:
     async def _make(self, request: GenerationRequest, voice: PacedVoice) -> None:
         assert self._config.voice is not None  # noqa: S101 - there is a voice to pace
         await self._turn.reply(request, self._config.voice)
+        self._be_ready()
         self.playout.complete()
         await voice.close()
 
@@ -185,6 +194,7 @@ class Reply:
                 self._mark("first_clause_s")
                 self.playout.begin_clause(clause, self.said)
             case Spoken(audio=audio):
+                self._be_ready()
                 self.playout.make(audio.duration_s)
                 if self._voice is not None:
                     await self._voice.put(audio)
@@ -212,12 +222,19 @@ class Reply:
         self.message.said += text
         self.message.parts[0].text = self.said
         self.tokens += 1
+        if self._voice is None:
+            self._be_ready()
         self._emit(ReplyText(self.id, self.message, text))
 
     def _note_end(self, finish_reason: str, prompt_tokens: int, completion_tokens: int) -> None:
         self.message.written = True
         self._cut_off = finish_reason == "length"
         self._usage = Usage(prompt_tokens, completion_tokens)
+
+    def _be_ready(self) -> None:
+        if not self._ready:
+            self._ready = True
+            self.when_ready()
 
     # ---- telling ----
 

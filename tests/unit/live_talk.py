@@ -76,6 +76,7 @@ class Talk:
     stt_gate: asyncio.Event = OPEN
     llm_gate: asyncio.Event = OPEN  # before the second delta
     tts_gate: asyncio.Event = OPEN  # before the second clause
+    tts_gates_first: asyncio.Event = OPEN  # before the first one
     events: list[LiveEvent] = field(default_factory=list)
     heard: list[TranscriptionRequest] = field(default_factory=list)
     asked: list[GenerationRequest] = field(default_factory=list)
@@ -119,8 +120,7 @@ class Talk:
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Pcm, None]:
         self.spoken.append(request.text)
         try:
-            if len(self.spoken) > 1:
-                await self.tts_gate.wait()
+            await (self.tts_gate if len(self.spoken) > 1 else self.tts_gates_first).wait()
             if self.tts_error:
                 raise self.tts_error
             yield Pcm(bytes(2 * round(self.audio_s * RATE)), RATE)

@@ -161,6 +161,28 @@ async def test_the_model_reads_ahead_while_the_user_speaks_for_the_first_time() 
     assert [request.sampling.max_tokens == 1 for request in talk.asked] == [True, False, False]
 
 
+async def test_while_there_is_nothing_to_say_yet_the_user_may_go_on() -> None:
+    talk = Talk(tts_gates_first=asyncio.Event())
+    async with talk.session() as session:
+        session.hear(speech(640) + silence(160))
+        await talk.until(lambda: talk.spoken)
+        session.hear(silence(480))
+        assert not talk.of(SpeechStopped)
+        talk.tts_gates_first.set()
+        await talk.until_event(ReplyAudio)
+        session.hear(silence(320))
+        await talk.until_event(ReplyEnded)
+
+
+async def test_a_voice_that_is_late_holds_the_end_up_no_longer_than_an_unfinished_turn() -> None:
+    talk = Talk(tts_gates_first=asyncio.Event())
+    async with talk.session() as session:
+        session.hear(speech(640) + silence(160))
+        await talk.until(lambda: talk.spoken)
+        session.hear(silence(960))
+        await talk.until_event(ReplyStarted)
+
+
 # ---- interruptions ------------------------------------------------------------------------------
 
 
