@@ -6,21 +6,16 @@ from dataclasses import dataclass
 
 import psutil
 
-from benchmarks.live_bench import LiveBench
+from benchmarks.live_bench import STORYTELLER, LiveBench
 from benchmarks.live_counters import replica, working
 from benchmarks.live_turn import new_session
 from benchmarks.paced_speech import Samples, first_voiced, read
 from benchmarks.realtime_client import RealtimeCall
 from benchmarks.spread import Goal, percentile, seconds
 
-_STORY = (
-    "You tell stories. Whatever the user says, you answer with a long story of many sentences about "
-    "an old sailor and the sea."
-)
 _STORY_TOKENS = 1000
 _HEARD_S = 0.2  # of the reply, before the user speaks
 _WATCHED_S = 0.5  # of the replica's work, after the interruption was told
-_STEPS_S = 1.0  # of the replica's work while it writes
 _STARTED = "input_audio_buffer.speech_started"
 
 
@@ -41,12 +36,12 @@ class Interruption:
 
 def barge_in(bench: LiveBench) -> list[Goal]:
     """Long replies, interrupted soon after they began."""
-    question, words = read(bench.paths[-1]), read(bench.path(0))
+    story, words = bench.story(), read(bench.path(0))
     model = replica(bench.server, "llm")
     print("\nInterruptions:")
     found: list[Interruption] = []
     for _ in range(max(5, bench.turns // 2)):
-        each = asyncio.run(_interrupt(bench, model, question, words))
+        each = asyncio.run(_interrupt(bench, model, story, words))
         print(f"  {each}")
         found.append(each)
     late = [each.late_s for each in found]
@@ -65,13 +60,13 @@ def barge_in(bench: LiveBench) -> list[Goal]:
 
 
 async def _interrupt(
-    bench: LiveBench, model: psutil.Process, question: Samples, words: Samples
+    bench: LiveBench, model: psutil.Process, story: Samples, words: Samples
 ) -> Interruption:
-    session = new_session(_STORY, max_tokens=_STORY_TOKENS)
+    session = new_session(STORYTELLER, max_tokens=_STORY_TOKENS)
     async with RealtimeCall(bench.url, session) as call:
         recording = call.recording
         await asyncio.sleep(_HEARD_S)
-        await call.say(question)
+        await call.say(story)
         await call.until(lambda: bool(recording.replies))
         (reply,) = recording.replies.values()
         with working(model) as writing:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from benchmarks.live_bench import LiveBench
+from benchmarks.live_bench import STORYTELLER, LiveBench
 from benchmarks.live_turn import Turn, new_session, take_turn
 from benchmarks.paced_speech import VAD_RATE, read
 from benchmarks.peer_server import DEFAULTS, equal_delay
@@ -12,10 +12,6 @@ from benchmarks.serial_turn import BareStages, SerialTurn
 from benchmarks.spread import Goal, quartiles, ratio, seconds
 
 _FREE_AGAIN_S = 60.0  # the peer has one line, and keeps it for a while after a call
-_LONG_STORY = (
-    "You tell stories. Whatever the user says, you answer with a long story of many sentences about "
-    "an old sailor and the sea."
-)
 _SHORT_TOKENS, _LONG_TOKENS = 20, 200
 _RETRY_S = 2.0
 
@@ -122,13 +118,13 @@ async def _peer_turn(bench: LiveBench, url: str, i: int) -> Turn:
 
 
 def reply_length(bench: LiveBench) -> list[Goal]:
-    """The same question where 20 tokens may be answered, and where 200 may."""
+    """The same request where 20 tokens may be answered, and where 200 may."""
+    story = bench.story()
 
     def asked(tokens: int, *, to_the_end: bool = False) -> Callable[[int], Turn]:
         def turn(_: int) -> Turn:
-            session = new_session(_LONG_STORY, max_tokens=tokens)
-            samples = read(bench.paths[-1])
-            return asyncio.run(take_turn(bench.url, session, samples, to_the_end=to_the_end))
+            session = new_session(STORYTELLER, max_tokens=tokens)
+            return asyncio.run(take_turn(bench.url, session, story, to_the_end=to_the_end))
 
         return turn
 
