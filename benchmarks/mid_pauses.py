@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from faster_whisper.vad import VadOptions, get_speech_timestamps
 
-from benchmarks.endpoint_calibration import floor_of, places, silenced
+from benchmarks.endpoint_calibration import SILENCE, floor_of, places, silenced
 from benchmarks.paced_speech import RATE, VAD_RATE, Samples, read, resampled
 from configs.settings import WhisperSettings
 from deployments.audio import Pcm
@@ -15,6 +17,7 @@ from deployments.stt.engine import whole_transcript
 from deployments.stt.faster_whisper import FasterWhisperEngine
 
 _EDGE_S = 0.4  # of the recording on either side of a pause
+_VAD = VadOptions(min_silence_duration_ms=100, speech_pad_ms=0)
 
 
 def with_pauses(
@@ -31,8 +34,28 @@ def with_pauses(
 
 
 def paused(samples: Samples, cut: int) -> Samples:
-    """The recording with a pause at this sample."""
-    return np.concatenate((silenced(samples[:cut], floor_of(samples)), samples[cut:]))
+    """The recording with one pause of 600 ms here; its own pauses are no longer than that either."""
+    parts: list[Samples] = []
+    begin, noise = 0, floor_of(samples)
+    for start, end in [*_silences(samples, cut), (len(samples), len(samples))]:
+        parts.append(samples[begin:start])
+        if start <= cut <= end and start < len(samples):
+            parts[-1] = silenced(samples[begin:start], noise)
+        elif end - start > SILENCE:
+            parts.append(samples[start : start + SILENCE])
+        else:
+            parts.append(samples[start:end])
+        begin = end
+    return np.concatenate(parts)
+
+
+def _silences(samples: Samples, cut: int) -> list[tuple[int, int]]:
+    """Where nobody speaks, and where they shall not; in order."""
+    spoken = get_speech_timestamps(samples / np.float32(32_768), _VAD)
+    found = [(one["end"], other["start"]) for one, other in pairwise(spoken)]
+    if not any(start <= cut <= end for start, end in found):
+        found.append((cut, cut))
+    return sorted(found)
 
 
 def _cuts(engine: FasterWhisperEngine, samples: Samples) -> Iterator[int]:

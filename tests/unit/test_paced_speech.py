@@ -1,7 +1,10 @@
 """What the recordings of a live conversation show."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 from benchmarks.live_turn import turn_of
 from benchmarks.mid_pauses import paused
@@ -93,6 +96,19 @@ def test_a_pause_parts_a_recording_and_keeps_all_of_it() -> None:
     assert len(parted) == len(samples) + 0.6 * VAD_RATE
     assert np.array_equal(parted[-(len(samples) - 8000) :], samples[8000:])
     assert np.abs(parted[8000 : 8000 + 9600]).max() < np.abs(samples).max() / 20
+
+
+def test_no_pause_is_longer_than_the_one_that_is_made() -> None:
+    jfk = read(ROOT / "tests/data/speech/en_jfk.wav", VAD_RATE)
+    parted = paused(jfk, round(0.81 * VAD_RATE))
+    found = get_speech_timestamps(
+        parted / np.float32(32_768), VadOptions(min_silence_duration_ms=100, speech_pad_ms=0)
+    )
+    pauses = [other["start"] - one["end"] for one, other in pairwise(found)]
+    assert len(pauses) >= 4
+    assert (
+        0.55 < max(pauses) / VAD_RATE < 0.85
+    )  # what is weak beside it is no voice to the detector
 
 
 def recording(stopped_at: float, *frames: Frame) -> Recording:
