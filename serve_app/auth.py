@@ -64,7 +64,8 @@ class ApiKeys:
         if not self._is_guarded(scope):
             return Caller(_ANYBODY, KeyLimits(), self._shares)
         if (ticket := await self._ticket(scope)) is not None:
-            caller = Caller(ticket.owner, ticket.limits, self._shares)
+            address = None if self._access.enabled else _address(scope)
+            caller = Caller(ticket.owner, ticket.limits, self._shares, address)
             caller.session = ticket.session
             return caller
         if not self._access.enabled:
@@ -129,7 +130,8 @@ def _subprotocol_key(scope: Scope) -> str:
 
 def _query_key(scope: Scope) -> str:
     """The key as GemmaVoice's sockets take it, `?api_key=`."""
-    return QueryParams(scope["query_string"]).get("api_key", "")
+    key = QueryParams(scope["query_string"]).get("api_key", "")
+    return key.encode("utf-8", "surrogateescape").decode("latin-1")  # as a header's bytes come
 
 
 async def _refuse(error: AccessDenied, scope: Scope, receive: Receive, send: Send) -> None:

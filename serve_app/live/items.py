@@ -175,8 +175,8 @@ def chat_messages(items: Sequence[Item], template: str) -> tuple[ChatMessage, ..
     messages: list[ChatMessage] = []
     for item in items:
         role, text = _read(item, called, template)
-        if not text:
-            continue
+        if not text or (isinstance(item, Call) and item.status == "incomplete"):
+            continue  # a call that was cut off is none
         if messages and messages[-1].role == role:
             messages[-1] = replace(messages[-1], content=f"{messages[-1].content}\n{text}")
         else:

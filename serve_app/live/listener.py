@@ -6,6 +6,7 @@ that is dropped.
 """
 
 import asyncio
+import logging
 import time
 from typing import Protocol
 
@@ -30,6 +31,8 @@ from serve_app.live.items import Conversation, Message, Part, new_id
 from serve_app.live.ports import LiveContext
 from serve_app.live.tasks import Tasks
 from serve_app.live.utterance import Guess, Pausing, Quiet, Talking, UserState, Utterance
+
+logger = logging.getLogger("ray.serve")
 
 SHORTEST_COMMIT_MS = 100
 _UNSURE_MS = 300  # of silence before a pause that sounds unfinished is transcribed
@@ -70,6 +73,10 @@ class Floor(Protocol):
         """The utterance is finished and heard: give the reply."""
         ...
 
+    def pay(self) -> None:
+        """The user says nothing, and nothing came of what they said: a reply may be owed."""
+        ...
+
 
 class Listener:
     """Hears one user. Every step is synchronous; what takes time runs in a task and then takes a step."""
@@ -96,6 +103,17 @@ class Listener:
     def is_quiet(self) -> bool:
         """Whether the user says nothing, and everything they said is heard."""
         return isinstance(self._user, Quiet) and not self._unheard
+
+    @property
+    def is_talking(self) -> bool:
+        """Whether the client knows that the user speaks; they may pause."""
+        match self._user:
+            case Talking(utterance=utterance):
+                return utterance.announced
+            case Pausing(guess=guess):
+                return guess.utterance.announced
+            case Quiet():
+                return False
 
     @property
     def position_ms(self) -> int:
@@ -146,6 +164,8 @@ class Listener:
         """
         match self._user:
             case Pausing(guess=guess):
+                if not guess.utterance.announced:
+                    self._announce(guess.utterance)
                 self._finish(guess)
                 return
             case Talking(utterance=utterance):
@@ -167,12 +187,13 @@ class Listener:
         match self._user:
             case Pausing(guess=guess):
                 self._abandon(guess)
-                self._end_partials(guess.utterance)
+                self._break_off(guess.utterance)
             case Talking(utterance=utterance):
-                self._end_partials(utterance)
+                self._break_off(utterance)
             case Quiet():
                 pass
         self._quieten()
+        self._floor.pay()
 
     async def all_heard(self) -> None:
         """Return when no utterance is still being transcribed."""
@@ -182,6 +203,11 @@ class Listener:
     def tick(self) -> None:
         """Time has passed, perhaps without any audio."""
         self._consider()
+
+    def _break_off(self, utterance: Utterance) -> None:
+        self._end_partials(utterance)
+        if utterance.announced:
+            self._emit(SpeechStopped(utterance.id, self.position_ms))
 
     # ---- the steps ----
 
@@ -247,7 +273,10 @@ class Listener:
             lasts = self._ear.voiced_ms >= self._taking.interrupt_after_ms
             if lasts or not self._floor.is_heard:
                 self._announce(utterance)
-        elif self._ear.position - utterance.start >= self._longest:
+        elif (
+            self._ear.position - utterance.start >= self._longest
+            or self._silence_ms() >= self._taking.endpointing.unheard_ms  # no audio comes any more
+        ):
             self._finish(self._guess(utterance, self._ear.position))
 
     @property
@@ -274,6 +303,7 @@ class Listener:
         self._observer.interrupted(really=False)
         self._abandon(guess)
         self._quieten()
+        self._floor.pay()
 
     def _silence_ms(self) -> float:
         """How long the user has said nothing; audio that does not come is silence too."""
@@ -321,6 +351,7 @@ class Listener:
         self._unheard.pop(message.id).set()
         if guess.error is not None:
             self._emit(TranscriptionFailed(message, guess.error))
+            self._floor.pay()
             return
         assert guess.transcript is not None  # noqa: S101 - it is worked out
         self._observer.guessed("transcript", useful=True, tokens=0)
@@ -357,12 +388,19 @@ class Listener:
             guess.transcript = await self._stages.stt.transcribe(self._request(guess))
         except SpeechError as error:
             guess.error = error
+        except Exception:
+            logger.exception("an utterance was not heard")
+            guess.error = SpeechError()
         self._hearing_s = time.perf_counter() - began
 
     async def _listen_to_sound(self, guess: Guess) -> None:
         if self._stages.sounds_finished is None:
             return
-        probability = await self._stages.sounds_finished(guess.audio)
+        try:
+            probability = await self._stages.sounds_finished(guess.audio)
+        except Exception:
+            logger.exception("an utterance was not judged by its sound")
+            return
         guess.sounds_finished = probability >= self._bounds.finished_probability
         if not guess.sounds_finished:
             # Most such pauses end soon: the words are worth hearing only if this one does not.
@@ -400,14 +438,16 @@ class Listener:
     async def _show(self, utterance: Utterance) -> None:
         """Tell the words while they are said, as far as they will stay."""
         bounds = self._bounds
+        shown = 0
         while True:
             # A transcription cannot be broken off, and the last one is waited for.
             await asyncio.sleep(
                 max(bounds.partial_interval_s, self._hearing_s * (1 / bounds.partial_share - 1))
             )
-            if not isinstance(self._user, Talking):
-                continue
             end = self._ear.position
+            if not isinstance(self._user, Talking) or end == shown:
+                continue
+            shown = end
             audio = self._ear.utterance(utterance.start, end)
             so_far = Guess(utterance, audio, end, time.perf_counter())
             await self._transcribe(so_far)

@@ -51,5 +51,8 @@ class LiveMemory:
             if not self.failed:
                 logger.warning("a live dialogue is not kept", extra={"code": error.code})
             self.failed = True
+        except BaseException:
+            self._changes.set()  # broken off in the middle: it is still to be done
+            raise
         else:
             self.failed = False

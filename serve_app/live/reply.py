@@ -76,6 +76,7 @@ class Reply:
         self._config, self._prepare = config, prepare
         self.when_ready: Callable[[], None] = lambda: None
         self._ready = False
+        self._failed: SpeechError | None = None
         self._held: list[LiveEvent] = []
         self._released = asyncio.Event()
         self._voice = PacedVoice(context.bounds, self.playout) if spoken else None
@@ -122,6 +123,8 @@ class Reply:
             self._tell(event)
         self._held.clear()
         self._released.set()
+        if self._failed is not None:
+            self._end("failed", error=self._failed)
 
     async def run(self) -> None:
         """Give the reply, to its end or until it is cancelled."""
@@ -147,7 +150,9 @@ class Reply:
         self.ended = True
 
     def fail(self, error: SpeechError) -> None:
-        """End it because of something unforeseen."""
+        """End it because of something unforeseen; a draft ends when it is released."""
+        self._failed = error
+        self._be_ready()
         if self.is_released:
             self._end("failed", error=error)
 

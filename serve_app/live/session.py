@@ -42,6 +42,7 @@ from serve_app.live.tasks import Tasks
 from serve_app.live.utterance import Guess
 
 _TICK_S = 0.03
+_MOST_ASIDE = 4
 _ANY_WORDS = ChatMessage("user", ".")
 _REMEMBERED = (Transcribed, ReplyEnded, ItemAdded, ItemDeleted, ItemTruncated)
 
@@ -73,7 +74,8 @@ class LiveSession:
         self._reply: Reply | None = None  # released, and not ended
         self._working: dict[str, asyncio.Task[None]] = {}
         self._spoken: Reply | None = None  # the last one that was released
-        self._owed: Guess | None = None  # to be answered when the reply that is given has ended
+        self._owed: Guess | None = None  # to be answered when nothing stands in the way
+        self._aside: dict[str, Reply] = {}  # released, not ended, and no part of the conversation
 
     async def __aenter__(self) -> Self:
         if self._memory is not None:
@@ -123,6 +125,8 @@ class LiveSession:
 
     def configure(self, config: LiveConfig) -> None:
         """Change how to hear, think and speak, from now on."""
+        if config != self._config:
+            self.conversation.changed()  # a draft was made for what was wanted before
         self._config = config
         self._listener.configure(config)
 
@@ -180,16 +184,22 @@ class LiveSession:
     ) -> str:
         """Give a reply to the conversation, or to `items` instead of it; its id.
 
+        One that is no part of the conversation (`in_conversation` false) may be given beside another.
+
         Raises:
-            ReplyInProgress: one is being given.
+            ReplyInProgress: one is being given, or too many are beside it.
         """
-        if self._reply is not None:
+        if in_conversation and self._reply is not None:
             raise ReplyInProgress(self._reply.id)
+        if not in_conversation and len(self._aside) >= _MOST_ASIDE:
+            raise ReplyInProgress(next(iter(self._aside)))
         config = config or self._config
         given = None if items is None else tuple(items)
 
         async def prepare() -> GenerationRequest:
             await self._listener.all_heard()
+            if given is None and in_conversation:
+                self._owed = None  # this answers it
             known = self.conversation if given is None else given
             return generation_request(config, chat_messages(list(known), config.prompt_template))
 
@@ -203,9 +213,15 @@ class LiveSession:
         Raises:
             NoReplyInProgress: there is none, or not of this id.
         """
+        if reply_id is not None and reply_id in self._aside:
+            self._end_reply(self._aside.pop(reply_id), "client_cancelled")
+            return
         if self._reply is None or reply_id not in (None, self._reply.id):
             raise NoReplyInProgress
+        owed = self._owed
         self._stop("client_cancelled")
+        self._owed = owed
+        self.pay()
 
     def interrupt(self) -> None:
         """Stop what is said; of it, what was heard stays. Nothing happens where nothing is said."""
@@ -263,11 +279,13 @@ class LiveSession:
         heard = guess.transcript is not None and guess.transcript.text
         if not heard or not self._config.replies or taking is None or not taking.creates_reply:
             self.drop(guess)
+            self.pay()
             return
-        if self._reply is not None:
+        if self._reply is not None or self._listener.is_talking:
             self.drop(guess)
             self._owed = guess
             return
+        self._owed = None  # whatever it was, it is answered now
         if guess.draft is not None and not current:
             self.drop(guess)
         if guess.draft is None:
@@ -275,6 +293,12 @@ class LiveSession:
         else:
             self._observer.guessed("reply", useful=True, tokens=guess.draft.tokens)
         self._release(guess.draft, guess)
+
+    def pay(self) -> None:
+        """Give the reply that is owed, if nothing stands in the way any more."""
+        if self._owed is not None and self._reply is None and not self._listener.is_talking:
+            owed, self._owed = self._owed, None
+            self.answer(owed)
 
     # ---- replies ----
 
@@ -332,19 +356,27 @@ class LiveSession:
             self._working.pop(reply.id, None)
 
     def _release(self, reply: Reply, guess: Guess | None = None) -> None:
-        self._reply = self._spoken = reply
+        if reply.in_conversation:
+            self._reply = reply
+            if reply.message.parts[0].spoken:
+                self._spoken = reply
+        else:
+            self._aside[reply.id] = reply
         if guess is None:
             reply.release()
         else:
             reply.release(endpoint_s=guess.endpoint_s, transcript_s=guess.transcript_s)
 
     def _stop(self, reason: CancelReason) -> None:
-        """End the reply that is given; of what was said, what was heard stays."""
-        reply, self._reply = self._reply, None
+        """End the reply that is given; of what was said, what was heard stays. Nothing is owed then."""
+        reply, self._reply, self._owed = self._reply, None, None
         if reply is not None:
-            reply.cancel(reason)
-            self._end_work(reply)
-            self.conversation.changed()
+            self._end_reply(reply, reason)
+
+    def _end_reply(self, reply: Reply, reason: CancelReason) -> None:
+        reply.cancel(reason)
+        self._end_work(reply)
+        self.conversation.changed()
 
     def _end_work(self, reply: Reply) -> None:
         task = self._working.pop(reply.id, None)
@@ -353,22 +385,21 @@ class LiveSession:
 
     def _tell(self, event: LiveEvent) -> None:
         """An event of a released reply: what it says is an item from its first word on."""
-        ended: Reply | None = None
         match event:
             case ReplyText(message=item) | CallStarted(call=item):
                 self._join(event.reply_id, item)
             case ReplyEnded(reply_id=reply_id):
+                self._aside.pop(reply_id, None)
                 if self._reply is not None and self._reply.id == reply_id:
-                    ended, self._reply = self._reply, None
+                    self._reply = None
                 if event.timings is not None:
                     self._observer.turn(event.timings, event.status)
                 self.conversation.changed()
             case _:
                 pass
         self._emit(event)
-        if ended is not None and self._owed is not None:
-            owed, self._owed = self._owed, None
-            self.answer(owed)
+        if isinstance(event, ReplyEnded):
+            self.pay()
 
     def _join(self, reply_id: str, item: Item) -> None:
         reply = self._reply

@@ -30,6 +30,7 @@ from serve_app.services import Services
 TRANSCRIPTION = "transcription"
 
 _KEY = "ek_"
+_OWN_SESSION = re.compile(r"sess_[0-9a-f]{24}")
 _KEPT: TypeAdapter[Changes] = TypeAdapter(
     Annotated[BetaSessionUpdate | TranscriptionSessionUpdate, Discriminator("type")]
 )
@@ -86,6 +87,10 @@ class Reception:
         session = self.defaults.session(wish.session_id or new_id("sess"), expires_at)
         hears_only = wish.hears_only
         if ticket:
+            if wish.session_id and not _OWN_SESSION.fullmatch(wish.session_id):
+                # A browser's key opens what it can have begun, not a dialogue that the owner named.
+                message = "Invalid value for 'session_id': not with a short-lived key"
+                raise Refused("invalid_value", message, "session_id")
             changes = _KEPT.validate_json(ticket)
             session = self.defaults.changed(session, changes)
             hears_only = hears_only or isinstance(changes, TranscriptionSessionUpdate)

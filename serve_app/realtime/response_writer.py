@@ -189,6 +189,8 @@ class ResponseWriter:
         call, self._open_call = self._open_call, None
         if call is None:
             return []
+        if call.status == "incomplete":
+            return self._done(call)  # cut off: nobody must act on it
         done = ArgumentsDone(
             response_id=self._id,
             item_id=call.id,

@@ -240,6 +240,10 @@ def test_gemmavoices_clients_are_refused_by_a_code(
     assert closed_with(locked, path, headers) == code
 
 
+def test_a_key_in_the_address_may_be_any_text(locked: Served) -> None:
+    assert closed_with(locked, "/ws/tts?api_key=%E2%82%AC%FF", {}) == 4403
+
+
 @pytest.mark.parametrize(
     ("path", "headers"),
     [

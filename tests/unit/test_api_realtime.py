@@ -359,3 +359,17 @@ def test_the_beta_s_keys_begin_the_same_sessions(guarded: Served) -> None:
         first = talker.read()
         assert first["type"] == "transcription_session.created"
         assert first["session"]["turn_detection"] is None
+
+
+def test_a_short_lived_key_opens_no_dialogue_that_its_owner_named(guarded: Served) -> None:
+    answer = guarded.client.post("/v1/realtime/client_secrets", json={}, headers=HEADERS)
+    bearer = {"authorization": f"Bearer {answer.json()['value']}"}
+    with (
+        pytest.raises(WebSocketDenialResponse) as denied,
+        guarded.client.websocket_connect("/v1/realtime?session_id=alice", headers=bearer),
+    ):
+        pass
+    assert denied.value.json()["error"]["param"] == "session_id"
+    own = f"/v1/realtime?session_id=sess_{'0' * 24}"
+    with guarded.client.websocket_connect(own, headers=bearer) as socket:
+        assert socket.receive_json()["type"] == "session.created"

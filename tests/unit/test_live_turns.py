@@ -440,8 +440,9 @@ async def test_partial_words_are_only_added_to() -> None:
     talk = Talk(hears=["What", "What is", "What is it", "What is it?"])
     bounds = replace(BOUNDS, partial_interval_s=0.01, partial_share=1.0)
     async with talk.session(replace(CONFIG, partials=True), bounds) as session:
-        session.hear(speech(640))
-        await talk.until(lambda: len(talk.heard) >= 3)
+        for times in (1, 2, 3):
+            session.hear(speech(320))
+            await talk.until(lambda times=times: len(talk.heard) >= times)
         session.hear(silence(480))
         await talk.until_event(Transcribed)
     deltas = [event.delta for event in talk.of(PartialTranscript)]
