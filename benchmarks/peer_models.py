@@ -16,7 +16,7 @@ import soxr
 import uvicorn
 import yaml
 from fastapi import FastAPI
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from benchmarks.bare_models import bare_llama, bare_piper
 from configs.settings import AppSettings, LlamaCppSettings, PiperSettings, load_settings
@@ -33,11 +33,13 @@ def build_api(settings: AppSettings) -> FastAPI:
     writing, speaking = threading.Lock(), threading.Lock()
     api = FastAPI()
 
+    def completion(messages: list[dict[str, Any]], *, stream: bool) -> Any:
+        options = settings.spoken_sampling.model_dump()
+        return llm.create_chat_completion(cast("Any", messages), stream=stream, **options)
+
     def written(messages: list[dict[str, Any]]) -> Iterator[str]:
         with writing:
-            for chunk in llm.create_chat_completion(
-                cast("Any", messages), stream=True, **settings.spoken_sampling.model_dump()
-            ):
+            for chunk in completion(messages, stream=True):
                 yield f"data: {json.dumps(chunk)}\n\n"
         yield "data: [DONE]\n\n"
 
@@ -52,13 +54,15 @@ def build_api(settings: AppSettings) -> FastAPI:
         return {"object": "list", "data": [{"id": "peer", "object": "model", "created": 0}]}
 
     @api.post("/v1/chat/completions")
-    def chat(body: dict[str, Any]) -> StreamingResponse:
-        assert body.get("stream"), "the peer streams"
+    def chat(body: dict[str, Any]) -> Response:
         messages = [
             {"role": _ROLES.get(each["role"], each["role"]), "content": _text(each["content"])}
             for each in body["messages"]
         ]
-        return StreamingResponse(written(messages), media_type="text/event-stream")
+        if body.get("stream"):
+            return StreamingResponse(written(messages), media_type="text/event-stream")
+        with writing:  # its warm-up
+            return JSONResponse(completion(messages, stream=False))
 
     @api.post("/v1/audio/speech")
     def speech(body: dict[str, Any]) -> StreamingResponse:

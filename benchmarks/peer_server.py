@@ -53,11 +53,17 @@ class Peer:
         models, port = free_port(), free_port()
         with (
             tempfile.TemporaryDirectory() as folder,
-            _running([sys.executable, "-m", "benchmarks.peer_models", str(models), self.config]),
-            _running(self._command(port, models, options), cwd=folder, **_OFFLINE),
+            _running(
+                [sys.executable, "-m", "benchmarks.peer_models", str(models), self.config],
+                f"http://127.0.0.1:{models}/v1/models",
+            ),
+            _running(
+                self._command(port, models, options),
+                f"http://127.0.0.1:{port}/docs",
+                cwd=folder,
+                **_OFFLINE,
+            ),
         ):
-            _wait(f"http://127.0.0.1:{models}/v1/models")
-            _wait(f"http://127.0.0.1:{port}/docs")
             yield f"ws://127.0.0.1:{port}/v1/realtime"
 
     def _command(self, port: int, models: int, options: Sequence[str]) -> list[str]:
@@ -100,7 +106,10 @@ def _smart_turn() -> Path:
 
 
 @contextlib.contextmanager
-def _running(command: Sequence[str], cwd: str | None = None, **environ: str) -> Generator[None]:
+def _running(
+    command: Sequence[str], answers: str, cwd: str | None = None, **environ: str
+) -> Generator[None, None, None]:
+    """A program, once it answers at an address."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command,
@@ -111,6 +120,7 @@ def _running(command: Sequence[str], cwd: str | None = None, **environ: str) -> 
             start_new_session=True,
         )
         try:
+            _wait(process, answers)
             yield
         except BaseException:
             log.seek(0)
@@ -130,9 +140,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def _wait(url: str) -> None:
+def _wait(process: subprocess.Popen[bytes], url: str) -> None:
     deadline = time.monotonic() + _READY_S
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(httpx2.HTTPError):
             if httpx2.get(url, trust_env=False).status_code == 200:
                 return

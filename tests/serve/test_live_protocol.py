@@ -35,7 +35,8 @@ UPDATE = json.dumps(
     ensure_ascii=False,
 ).encode()
 LARGEST = 16 * 1024 * 1024
-NOTICED_S = 45
+NOTICED_S = 45 + 5  # Ray's own delay in telling
+_ALIKE = 3
 
 
 class Bystander:
@@ -88,8 +89,18 @@ def raw(cluster: Cluster, bystander: Bystander) -> Iterator[RawWebSocket]:
         yield socket
 
 
-def sessions(cluster: Cluster) -> float:
-    return cluster.metrics().total("app_live_sessions", application="speech")
+def ended(cluster: Cluster) -> float:
+    """How many sessions have ended; Ray tells it a moment later."""
+    return cluster.metrics().total("app_live_sessions_total", application="speech")
+
+
+def ended_so_far(cluster: Cluster) -> float:
+    """The same, once nothing is left to be told."""
+    readings = [-1.0]
+    while len(readings) < _ALIKE or len(set(readings[-_ALIKE:])) > 1:
+        readings.append(ended(cluster))
+        time.sleep(1)
+    return readings[-1]
 
 
 # ---- what is allowed ----
@@ -258,46 +269,46 @@ def test_a_flood_of_audio_waits_and_nobody_else_does(
 
 
 def test_a_flood_of_nonsense_that_takes_no_answers_is_ended(
-    cluster: Cluster, raw: RawWebSocket, bystander: Bystander
+    cluster: Cluster, bystander: Bystander
 ) -> None:
-    before = sessions(cluster)
+    before = ended_so_far(cluster)
     nonsense = json.dumps({"type": "no.such.event", "event_id": "x" * 400}).encode()
+    with RawWebSocket(cluster) as raw:
+        raw.event("session.created")
 
-    def flood() -> None:
-        with suppress(OSError):
-            while True:
-                raw.send(TEXT, nonsense)
+        def flood() -> None:
+            with suppress(OSError):
+                while True:
+                    raw.send(TEXT, nonsense)
 
-    threading.Thread(target=flood, daemon=True).start()
-    eventually(lambda: sessions(cluster) < before, NOTICED_S, "its session is over", every_s=1)
-    assert bystander.ask() < 5
+        threading.Thread(target=flood, daemon=True).start()
+        eventually(lambda: ended(cluster) > before, NOTICED_S, "its session is over", every_s=1)
+        assert bystander.ask() < 5
 
 
 def test_a_client_that_stands_still_is_noticed(cluster: Cluster, bystander: Bystander) -> None:
     program = (
         "import sys, websockets.sync.client as client\n"
-        "socket = client.connect(sys.argv[1], proxy=None)\n"
-        "print(len(socket.recv()), flush=True)\n"
-        "for message in socket: pass\n"
+        "with client.connect(sys.argv[1], proxy=None) as socket:\n"
+        "    print(len(socket.recv()), flush=True)\n"
+        "    for message in socket: pass\n"
     )
     url = f"ws://127.0.0.1:{cluster.port}/v1/realtime?model=gpt-realtime"
-    before = sessions(cluster)
+    before = ended_so_far(cluster)
     with subprocess.Popen(
         [sys.executable, "-c", program, url], stdout=subprocess.PIPE, text=True
     ) as client:
         assert client.stdout is not None
         try:
             assert int(client.stdout.readline()) > 0
-            eventually(lambda: sessions(cluster) == before + 1, 10, "its session is counted")
             os.kill(client.pid, signal.SIGSTOP)
-            eventually(lambda: sessions(cluster) == before, NOTICED_S, "it is noticed", every_s=1)
+            eventually(lambda: ended(cluster) > before, NOTICED_S, "it is noticed", every_s=1)
         finally:
             client.kill()
 
 
 def test_a_client_that_is_gone_is_noticed_at_once(cluster: Cluster, bystander: Bystander) -> None:
-    before = sessions(cluster)
+    before = ended_so_far(cluster)
     with RawWebSocket(cluster) as raw:
         raw.event("session.created")
-        eventually(lambda: sessions(cluster) == before + 1, 10, "its session is counted")
-    eventually(lambda: sessions(cluster) == before, 5, "it is noticed")
+    eventually(lambda: ended(cluster) > before, 10, "it is noticed")
