@@ -18,13 +18,18 @@ STORYTELLER = "You tell long stories of many sentences."
 
 @dataclass(frozen=True, slots=True)
 class LiveBench:
-    """A server, its settings, and recordings to speak to it; `peer` None: it is not installed."""
+    """A server, its settings, and recordings to speak to it; `peer` None: it is not installed.
+
+    `unique`: beside the peer, instructions are others in each turn, so that no cached prompt is of
+    use. The peer adds a long prompt of its own, behind them.
+    """
 
     server: Server
     settings: AppSettings
     paths: Sequence[Path]
     turns: int
     peer: Peer | None
+    unique: bool = True
 
     @property
     def url(self) -> str:

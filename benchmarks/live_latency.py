@@ -63,29 +63,27 @@ def against_serial(bench: LiveBench) -> list[Goal]:
 
 
 def against_peer(bench: LiveBench) -> list[Goal]:
-    """The same utterances to `speech-to-speech`: at its defaults, and when both wait equally long."""
+    """The same utterances to `speech-to-speech` at its defaults."""
+    return _against_peer(bench, "at its defaults", DEFAULTS, 0.5)
+
+
+def against_peer_equally(bench: LiveBench) -> list[Goal]:
+    """The same where on both sides the same silence ends a turn, and nothing else."""
+    silence_ms = bench.settings.live.silence_ms
+    how = f"where {silence_ms} ms of silence end a turn"
+    return _against_peer(bench, how, equal_delay(silence_ms), 0.75)
+
+
+def _against_peer(bench: LiveBench, how: str, options: tuple[str, ...], limit: float) -> list[Goal]:
     if bench.peer is None:
         print("\nspeech-to-speech is not measured: --peer does not say where it is installed")
         return []
-    silence_ms = bench.settings.live.silence_ms
-    defaults = _against_peer(bench, "at its defaults", DEFAULTS, None)
-    equal = _against_peer(bench, f"both at {silence_ms} ms", equal_delay(silence_ms), silence_ms)
-    return [
-        Goal("voice to voice / speech-to-speech at its defaults", defaults, 0.5),
-        Goal("voice to voice / speech-to-speech at an equal delay", equal, 0.75),
-    ]
-
-
-def _against_peer(
-    bench: LiveBench, how: str, options: tuple[str, ...], silence_ms: int | None
-) -> float:
-    assert bench.peer is not None
     print(f"\nServed, and speech-to-speech {how} ({' '.join(options) or 'no options'}):")
     pairs: list[tuple[Turn, Turn]] = []
     with bench.peer.serving(options) as url:
 
         def served(i: int) -> Turn:
-            return served_turn(bench, i, silence_ms=silence_ms)
+            return served_turn(bench, i, unique=bench.unique)
 
         def peer(i: int) -> Turn:
             return asyncio.run(_peer_turn(bench, url, i))
@@ -102,11 +100,14 @@ def _against_peer(
     _summarise("speech-to-speech", [theirs for _, theirs in pairs], bench.turns)
     ratios = [turn.gap_s / theirs.gap_s for turn, theirs in pairs]
     print(f"voice to voice / speech-to-speech {how}: {ratio(ratios)}")
-    return quartiles(ratios)[1]
+    return [
+        Goal(f"voice to voice / speech-to-speech {how}", quartiles(ratios)[1], limit),
+        Goal("turns not answered as a whole", bench.turns - len(pairs), 0),
+    ]
 
 
 async def _peer_turn(bench: LiveBench, url: str, i: int) -> Turn:
-    session = new_session(bench.settings.prompts.spoken)
+    session = new_session(bench.settings.prompts.spoken, unique=bench.unique)
     deadline = asyncio.get_running_loop().time() + _FREE_AGAIN_S
     while True:
         try:
@@ -142,9 +143,9 @@ def reply_length(bench: LiveBench) -> list[Goal]:
     return [Goal("voice to voice, 200 tokens / 20 tokens", quartiles(ratios)[1], 1.05)]
 
 
-def served_turn(bench: LiveBench, i: int, silence_ms: int | None = None) -> Turn:
+def served_turn(bench: LiveBench, i: int, *, unique: bool = True) -> Turn:
     """One turn with the server."""
-    session = new_session(bench.settings.prompts.spoken, silence_ms=silence_ms)
+    session = new_session(bench.settings.prompts.spoken, unique=unique)
     return asyncio.run(take_turn(bench.url, session, read(bench.path(i))))
 
 

@@ -73,16 +73,14 @@ class Turn:
 def new_session(
     instructions: str,
     *,
-    silence_ms: int | None = None,
     max_tokens: int | None = None,
+    unique: bool = True,
 ) -> dict[str, Any]:
-    """A session in which no cached prompt is of use; otherwise at the server's defaults."""
-    input_: dict[str, Any] = {"format": PCM}
-    if silence_ms is not None:
-        input_["turn_detection"] = {"type": "server_vad", "silence_duration_ms": silence_ms}
+    """A session at the server's defaults. `unique`: no cached prompt is of use."""
+    nonce = f"You are assistant {secrets.token_hex(4)}. " if unique else ""
     session: dict[str, Any] = {
-        "instructions": f"You are assistant {secrets.token_hex(4)}. {instructions}",
-        "audio": {"input": input_, "output": {"format": PCM}},
+        "instructions": f"{nonce}{instructions}",
+        "audio": {"input": {"format": PCM}, "output": {"format": PCM}},
     }
     if max_tokens is not None:
         session["max_output_tokens"] = max_tokens

@@ -7,9 +7,9 @@ served: `python -m benchmarks.peer_models PORT [CONFIG]`.
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import soxr
@@ -17,11 +17,14 @@ import uvicorn
 import yaml
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.concurrency import iterate_in_threadpool
 
 from benchmarks.bare_models import bare_llama, bare_piper
 from configs.settings import AppSettings, LlamaCppSettings, PiperSettings, load_settings
 
 RATE = 24_000
+
+Item = TypeVar("Item")
 _ROLES = {"developer": "system"}
 
 
@@ -37,13 +40,13 @@ def build_api(settings: AppSettings) -> FastAPI:
         options = settings.spoken_sampling.model_dump()
         return llm.create_chat_completion(cast("Any", messages), stream=stream, **options)
 
-    def written(messages: list[dict[str, Any]]) -> Iterator[str]:
+    def written(messages: list[dict[str, Any]]) -> Generator[str, None, None]:
         with writing:
             for chunk in completion(messages, stream=True):
                 yield f"data: {json.dumps(chunk)}\n\n"
         yield "data: [DONE]\n\n"
 
-    def spoken(text: str) -> Iterator[bytes]:
+    def spoken(text: str) -> Generator[bytes, None, None]:
         with speaking:
             for chunk in voice.synthesize(text):
                 samples = np.frombuffer(chunk.audio_int16_bytes, np.int16)
@@ -60,15 +63,24 @@ def build_api(settings: AppSettings) -> FastAPI:
             for each in body["messages"]
         ]
         if body.get("stream"):
-            return StreamingResponse(written(messages), media_type="text/event-stream")
+            return StreamingResponse(_closed(written(messages)), media_type="text/event-stream")
         with writing:  # its warm-up
             return JSONResponse(completion(messages, stream=False))
 
     @api.post("/v1/audio/speech")
     def speech(body: dict[str, Any]) -> StreamingResponse:
-        return StreamingResponse(spoken(body["input"]), media_type="audio/pcm")
+        return StreamingResponse(_closed(spoken(body["input"])), media_type="audio/pcm")
 
     return api
+
+
+async def _closed(items: Generator[Item, None, None]) -> AsyncGenerator[Item, None]:
+    """The same items; the work stops, and its lock is free, as soon as nobody wants them."""
+    try:
+        async for item in iterate_in_threadpool(items):
+            yield item
+    finally:
+        items.close()
 
 
 def _text(content: str | list[dict[str, Any]] | None) -> str:

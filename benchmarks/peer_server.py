@@ -1,7 +1,7 @@
 """The realtime server of Hugging Face's `speech-to-speech`, with the models that are served here.
 
-It lives in an environment of its own; `docs/benchmarks.md` says how that is made. NLTK_DATA and
-TORCH_HOME name the folders with the data that it would fetch.
+It lives in an environment of its own; `docs/performance.md` says how that is made. NLTK_DATA
+and TORCH_HOME name the folders with the data that it would fetch.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ class Peer:
 
     program: Path  # its `speech-to-speech`
     settings: AppSettings
-    config: str
+    config: Path
 
     @contextlib.contextmanager
     def serving(self, options: Sequence[str] = DEFAULTS) -> Generator[str, None, None]:
@@ -54,7 +54,7 @@ class Peer:
         with (
             tempfile.TemporaryDirectory() as folder,
             _running(
-                [sys.executable, "-m", "benchmarks.peer_models", str(models), self.config],
+                [sys.executable, "-m", "benchmarks.peer_models", str(models), str(self.config)],
                 f"http://127.0.0.1:{models}/v1/models",
             ),
             _running(
