@@ -7,6 +7,7 @@ SpeechError
 │   ├── ContextOverflow
 │   ├── UnsupportedLanguage
 │   ├── VoiceNotFound
+│   ├── CloningUnsupported
 │   ├── ModelNotFound
 │   ├── SessionNotFound
 │   ├── ItemNotFound
@@ -158,6 +159,16 @@ class VoiceNotFound(InvalidRequest):
     @property
     def param(self) -> str | None:
         return "voice"
+
+
+class CloningUnsupported(InvalidRequest):
+    """The voice that is served cannot take another's sound."""
+
+    code = "voice_cloning_unsupported"
+
+    @property
+    def message(self) -> str:
+        return "No voice that is served here can be cloned."
 
 
 class ModelNotFound(InvalidRequest):

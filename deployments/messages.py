@@ -163,12 +163,25 @@ GenerationEvent = TextDelta | GenerationEnd
 
 
 @dataclass(frozen=True, slots=True)
+class VoiceReference:
+    """A recording of a voice as an engine encoded it, and the words in it.
+
+    `encoder` names what the codes belong to (`VoiceCatalog.encoder`); only it can read them.
+    """
+
+    text: str
+    codes: bytes
+    encoder: str
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechRequest:
     """A text to speak; `voice` None is the engine's default, `speed` 1.0 its natural pace.
 
     `chunk_chars` bounds what is synthesised at a time; `early` makes the first of it a short one, so
     that audio starts sooner. `temperature` and `top_p` None are the engine's own; `normalize` false
-    leaves the loudness as the model made it.
+    leaves the loudness as the model made it. `references` are a voice to speak with in place of
+    `voice`. The same `seed` gives the same audio, where the engine draws at random.
     """
 
     text: str
@@ -179,6 +192,8 @@ class SpeechRequest:
     early: bool = False
     temperature: float | None = None
     top_p: float | None = None
+    references: tuple[VoiceReference, ...] = ()
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +207,14 @@ class VoiceInfo:
 
 @dataclass(frozen=True, slots=True)
 class VoiceCatalog:
-    """All voices of an engine; `default` is the name of the one used when none is asked for."""
+    """All voices of an engine; `default` is the name of the one used when none is asked for.
+
+    `encoder` names what encodes a voice to clone; None where the engine clones none.
+    """
 
     default: str
     voices: tuple[VoiceInfo, ...]
+    encoder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from deployments.messages import (
     Transcript,
     TranscriptionRequest,
     VoiceCatalog,
+    VoiceReference,
 )
 
 logger = logging.getLogger("ray.serve")
@@ -202,7 +203,7 @@ class TtsHandle(_Stage):
     def __init__(self, handle: DeploymentHandle[Any], timeouts: TimeoutSettings) -> None:
         super().__init__("tts", handle)
         self._first_s, self._total_s = timeouts.tts_first_audio_s, timeouts.tts_s
-        self._voices_s = timeouts.health_s
+        self._voices_s, self._encode_s = timeouts.health_s, timeouts.tts_first_audio_s
 
     def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Pcm, None]:
         """The audio as it is made."""
@@ -211,6 +212,11 @@ class TtsHandle(_Stage):
     async def voices(self) -> VoiceCatalog:
         """The voices that a request may name."""
         return cast("VoiceCatalog", await self._call("voices", timeout_s=self._voices_s))
+
+    async def encode_voice(self, audio: Pcm, text: str) -> VoiceReference:
+        """A recording of a voice, encoded to speak with it."""
+        encoded = await self._call("encode_voice", audio, text, timeout_s=self._encode_s)
+        return cast("VoiceReference", encoded)
 
 
 class StateHandle(_Stage):

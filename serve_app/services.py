@@ -8,6 +8,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from configs.settings import AppSettings
+from deployments.audio import Pcm
 from deployments.errors import VoiceNotFound
 from deployments.messages import (
     Allowance,
@@ -20,6 +21,7 @@ from deployments.messages import (
     TranscriptionRequest,
     VoiceCatalog,
     VoiceInfo,
+    VoiceReference,
 )
 from deployments.metrics import HttpMetrics, LiveMetrics, TurnMetrics
 from serve_app.dialogue.ports import LanguageModel, SpeechToText, TextToSpeech
@@ -55,6 +57,10 @@ class Tts(Stage, TextToSpeech, Protocol):
 
     async def voices(self) -> VoiceCatalog:
         """The voices that a request may name."""
+        ...
+
+    async def encode_voice(self, audio: Pcm, text: str) -> VoiceReference:
+        """A recording of a voice that says `text`, encoded to speak with it. Raises `SpeechError`."""
         ...
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from deployments.audio import Pcm
 from deployments.errors import InvalidParameter
-from deployments.messages import SpeechRequest, VoiceCatalog
+from deployments.messages import SpeechRequest, VoiceCatalog, VoiceReference
 
 
 class TtsEngine(Protocol):
@@ -20,6 +20,14 @@ class TtsEngine(Protocol):
         """The voices that `SpeechRequest.voice` may name."""
         ...
 
+    def encode_voice(self, audio: Pcm, text: str) -> VoiceReference:
+        """Encode a recording (mono, any rate) of a voice that says `text`, to speak with it.
+
+        Raises:
+            CloningUnsupported: the engine has no voice but its own.
+        """
+        ...
+
     def synthesize(self, request: SpeechRequest, stop: threading.Event) -> Iterator[Pcm]:
         """Yield the audio as it is made, every piece at the voice's own sample rate.
 
@@ -29,6 +37,7 @@ class TtsEngine(Protocol):
         Raises:
             VoiceNotFound: no voice has the name that was asked for.
             InvalidParameter: the engine has no such choice.
+            CloningUnsupported: there are `references`, and the engine cannot speak with them.
         """
         ...
 

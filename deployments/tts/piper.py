@@ -15,8 +15,8 @@ from piper.config import PiperConfig
 
 from configs.settings import PiperSettings
 from deployments.audio import Pcm
-from deployments.errors import InvalidSetting, VoiceNotFound, WeightsNotFound
-from deployments.messages import SpeechRequest, VoiceCatalog, VoiceInfo
+from deployments.errors import CloningUnsupported, InvalidSetting, VoiceNotFound, WeightsNotFound
+from deployments.messages import SpeechRequest, VoiceCatalog, VoiceInfo, VoiceReference
 from deployments.sentences import split_sentences
 from deployments.tts.engine import refuse_top_p
 from deployments.weights import resolve_weights
@@ -92,12 +92,18 @@ class PiperEngine:
             ),
         )
 
+    def encode_voice(self, audio: Pcm, text: str) -> VoiceReference:  # noqa: ARG002
+        """Piper's voices are trained, not cloned."""
+        raise CloningUnsupported
+
     def synthesize(self, request: SpeechRequest, stop: threading.Event) -> Iterator[Pcm]:
         """Speak sentence by sentence, in pieces of at most one second."""
         voice = self._voices.get(request.voice or self._default)
         if voice is None:
             raise VoiceNotFound(request.voice or self._default)
         refuse_top_p(request)
+        if request.references:
+            raise CloningUnsupported
         return self._speak(voice, request, _synthesis_config(voice.config, request), stop)
 
     def _speak(

@@ -8,9 +8,9 @@ from typing import assert_never
 from configs.settings import FakeTtsSettings, OpenAudioSettings, PiperSettings, TtsSettings
 from deployments.audio import Pcm
 from deployments.errors import InvalidSetting
-from deployments.messages import SpeechRequest, VoiceCatalog
+from deployments.messages import SpeechRequest, VoiceCatalog, VoiceReference
 from deployments.metrics import StageMetrics
-from deployments.pump import iterate_in_thread
+from deployments.pump import iterate_in_thread, run_in_thread
 from deployments.tts.engine import TtsEngine
 
 OPENAUDIO_MISSING = "'openaudio' is not part of this version yet; use 'piper'"
@@ -40,6 +40,14 @@ class TtsServer:
                 async for piece in pieces:
                     call.first_output()
                     yield piece
+
+    async def encode_voice(self, audio: Pcm, text: str) -> VoiceReference:
+        """Encode a recording of a voice that says `text`, to speak with it.
+
+        Raises:
+            CloningUnsupported: the engine has no voice but its own.
+        """
+        return await run_in_thread(self._executor, lambda _: self._engine.encode_voice(audio, text))
 
     async def voices(self) -> VoiceCatalog:
         """The voices that a request may name."""

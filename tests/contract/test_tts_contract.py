@@ -10,8 +10,8 @@ import pytest
 
 from configs.settings import FakeTtsSettings, PiperSettings
 from deployments.audio import Pcm
-from deployments.errors import InvalidParameter, VoiceNotFound
-from deployments.messages import SpeechRequest
+from deployments.errors import CloningUnsupported, InvalidParameter, VoiceNotFound
+from deployments.messages import SpeechRequest, VoiceReference
 from deployments.tts.engine import TtsEngine
 from deployments.tts.fake import FakeTtsEngine
 
@@ -224,3 +224,19 @@ def test_a_long_text_without_an_end_is_spoken_in_bounded_cuts(engine: TtsEngine,
     assert first_s < 10
     # A digit has a word of its own, so it takes longer than a letter.
     assert seconds([first, *rest]) <= LONGEST_CUT_CHARS * 3 * SLOWEST_S_PER_CHAR
+
+
+def test_a_recorded_voice_is_spoken_with_or_refused(engine: TtsEngine):
+    recording = Pcm(
+        b"".join(piece.samples for piece in speak(engine, SENTENCE)), default_rate(engine)
+    )
+    if engine.voices().encoder is None:
+        with pytest.raises(CloningUnsupported):
+            engine.encode_voice(recording, SENTENCE)
+        with pytest.raises(CloningUnsupported):
+            speak(engine, SENTENCE, references=(VoiceReference(SENTENCE, b"\0" * 4, "other"),))
+        return
+    reference = engine.encode_voice(recording, SENTENCE)
+    assert (reference.text, reference.encoder) == (SENTENCE, engine.voices().encoder)
+    assert reference == engine.encode_voice(recording, SENTENCE)
+    assert seconds(speak(engine, "Hello there.", references=(reference,))) > 0.1

@@ -45,6 +45,6 @@ def test_a_stream_that_javascript_left_ends_in_the_replica(
     run_javascript(target, only="a stream can be left in the middle")
     eventually(
         lambda: not cluster.metrics().total("app_stage_in_flight", application="slow", stage="llm"),
-        5,
+        30,
         "the model is free",
     )

@@ -337,7 +337,7 @@ def test_counters_of_all_deployments_come_to_true_counts(cluster: Cluster):
         return growth == expected
 
     with suppress(AssertionError):
-        eventually(all_there, 15, "the counts", every_s=0.5)
+        eventually(all_there, 30, "the counts", every_s=0.5)
     assert growth == expected
     page = cluster.metrics()
     deployments = {

@@ -74,7 +74,7 @@ def test_turns_over_several_ingress_replicas_make_one_dialogue(replicated: Clust
     def turns_by_replica() -> dict[str, float]:
         return replicated.metrics().by_replica("app_http_requests_total", route="/v1/dialogue")
 
-    eventually(lambda: sum(turns_by_replica().values()) >= count, 15, "every turn is counted")
+    eventually(lambda: sum(turns_by_replica().values()) >= count, 30, "every turn is counted")
     assert len([turns for turns in turns_by_replica().values() if turns]) == REPLICAS
 
 

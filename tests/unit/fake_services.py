@@ -29,6 +29,7 @@ from deployments.messages import (
     Transcript,
     TranscriptionRequest,
     VoiceCatalog,
+    VoiceReference,
 )
 from deployments.metrics import HttpMetrics, LiveMetrics, TurnMetrics
 from deployments.pump import iterate_in_thread, run_in_thread
@@ -123,6 +124,10 @@ class TtsStage(Stage):
         if not self.breaks_after:
             self.check()
         return self.engine.voices()
+
+    async def encode_voice(self, audio: Pcm, text: str) -> VoiceReference:
+        self.check()
+        return self.engine.encode_voice(audio, text)
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Pcm, None]:
         self.requests.append(request)

@@ -19,6 +19,7 @@ STATUS_OF = {
     "AudioTooLong": 400,
     "BodyTimeout": 408,
     "BodyTooLarge": 413,
+    "CloningUnsupported": 400,
     "ContextOverflow": 400,
     "ForbiddenApiKey": 403,
     "InvalidApiKey": 401,
