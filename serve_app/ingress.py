@@ -15,6 +15,7 @@ from serve_app.ears import Ears
 from serve_app.handles import LibraryHandle, LlmHandle, StateHandle, SttHandle, TtsHandle
 from serve_app.media.decode import AudioDecoder
 from serve_app.model_catalog import ModelCatalog
+from serve_app.normalized_voice import reading
 from serve_app.services import Services
 
 Handle = DeploymentHandle[Any]
@@ -32,7 +33,7 @@ class DialogueIngress:
             settings=settings,
             stt=SttHandle(stt, settings.timeouts),
             llm=LlmHandle(llm, settings.timeouts),
-            tts=speaker,
+            tts=reading(speaker, settings.audio),
             state=StateHandle(state, settings.timeouts),
             decoder=AudioDecoder(settings.audio),
             http_metrics=HttpMetrics(),

@@ -45,6 +45,7 @@ from serve_app.cloned_voices import ClonedVoices, VoiceStore
 from serve_app.ears import Ears
 from serve_app.media.decode import AudioDecoder
 from serve_app.model_catalog import ModelCatalog
+from serve_app.normalized_voice import reading
 from serve_app.services import Services, StateStore
 
 HEARD = "What is the capital of France?"
@@ -278,7 +279,7 @@ def serving(settings: AppSettings | None = None) -> Iterator[Served]:
             settings=settings,
             stt=stt,
             llm=llm,
-            tts=tts,
+            tts=reading(tts, settings.audio),
             state=cast("StateStore", state),
             decoder=decoder,
             http_metrics=cast("HttpMetrics", records),
