@@ -194,6 +194,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "LIVEKIT_TOKEN_TTL", "seconds a token is good", ("livekit", "token_ttl_s"), None, _integer
     ),
+    Variable("VOICES_FOLDER", "folder of cloned voices", ("voices", "folder")),
     Variable("USE_SCALAR_DOCS", "true: /docs is served", ("docs", "enabled"), None, _boolean),
     Variable("DOCS_URL", "path of the page", instead=_FIXED_DOCS),
     Variable("OPENAPI_URL", "path of the description", instead=_FIXED_DOCS),

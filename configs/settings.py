@@ -205,6 +205,12 @@ class AudioSettings(_Settings):
         default=True,
         description="Every sentence as loud as it can be; false: as the voice made it.",
     )
+    spoken_text: bool = Field(
+        default=True,
+        description="Before a text is spoken, numbers, dates and abbreviations become words (English "
+        "and Indonesian), and markdown, emoji and web addresses what can be read. Transcripts keep "
+        "the text as it is.",
+    )
 
 
 class TimeoutSettings(_Settings):
@@ -217,6 +223,7 @@ class TimeoutSettings(_Settings):
     tts_s: float = Field(default=120.0, gt=0, description="A whole text or clause.")
     health_s: float = Field(default=2.0, gt=0)
     state_s: float = Field(default=2.0, gt=0, description="Rate limits and sessions.")
+    library_s: float = Field(default=10.0, gt=0, description="Cloned voices, which are on disk.")
     body_s: float = Field(
         default=300.0, gt=0, description="For the whole body of a request to arrive."
     )
@@ -299,6 +306,42 @@ class SessionSettings(_Settings):
     max_messages: int = Field(default=200, ge=2, le=10_000, description="Of one session.")
     max_chars: int = Field(default=100_000, ge=1000, le=500_000, description="Of one session.")
     max_total_chars: int = Field(default=50_000_000, ge=1000, description="Of all sessions.")
+
+
+class VoiceLibrarySettings(_Settings):
+    """Cloned voices: what a recording must be like, and how many are kept."""
+
+    folder: str = Field(
+        default="~/.local/share/gemmavoice/voices",
+        pattern=r"^(/|~/)",
+        max_length=1024,
+        description="Where voices and consents are kept, on the node of the `state` deployment.",
+    )
+    require_consent: bool = Field(
+        default=True, description="A voice needs a recorded consent of its speaker."
+    )
+    min_sample_s: float = Field(default=3.0, ge=0.5, le=30)
+    max_sample_s: float = Field(default=10.0, ge=1, le=30)
+    max_consent_s: float = Field(default=60.0, ge=1, le=80)
+    min_speech_s: float = Field(default=1.0, ge=0.1, le=30, description="Of voice in a sample.")
+    min_level_db: float = Field(
+        default=-45.0, ge=-90, le=-10, description="Of a sample's speech, below full scale."
+    )
+    max_clipped: float = Field(
+        default=0.001, gt=0, le=1, description="Share of a sample's audio at full scale."
+    )
+    max_per_key: int = Field(
+        default=100, ge=1, le=10_000, description="Voices of one API key, and as many consents."
+    )
+    max_voices: int = Field(
+        default=1000, ge=1, le=100_000, description="Of all keys, and as many consents."
+    )
+    max_bytes: int = Field(
+        default=4 * 1024**3, ge=1024**2, description="Of all recordings together."
+    )
+    max_references: int = Field(
+        default=3, ge=1, le=8, description="Recordings in one request's `references`."
+    )
 
 
 class LiveSettings(_Settings):
@@ -424,6 +467,7 @@ class AppSettings(_Settings):
     names: NameSettings = NameSettings()
     livekit: LiveKitSettings = LiveKitSettings()
     docs: DocsSettings = DocsSettings()
+    voices: VoiceLibrarySettings = VoiceLibrarySettings()
     request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]{1,64}$")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -181,7 +181,8 @@ class SpeechRequest:
     `chunk_chars` bounds what is synthesised at a time; `early` makes the first of it a short one, so
     that audio starts sooner. `temperature` and `top_p` None are the engine's own; `normalize` false
     leaves the loudness as the model made it. `references` are a voice to speak with in place of
-    `voice`. The same `seed` gives the same audio, where the engine draws at random.
+    `voice`. The same `seed` gives the same audio, where the engine draws at random. `language` is
+    the voice's, None where it is not known.
     """
 
     text: str
@@ -194,6 +195,7 @@ class SpeechRequest:
     top_p: float | None = None
     references: tuple[VoiceReference, ...] = ()
     seed: int | None = None
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,3 +268,35 @@ class Ticket:
     limits: KeyLimits
     expires_at: float
     session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceConsent:
+    """A speaker's recorded permission to use their voice; `created_at` is in Unix seconds."""
+
+    id: str
+    name: str
+    language: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewVoice:
+    """A voice that is not in the library yet; without `consent_id` nobody's permission is recorded."""
+
+    name: str
+    language: str
+    reference: VoiceReference
+    consent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryVoice:
+    """A voice of the library; `created_at` is in Unix seconds."""
+
+    id: str
+    name: str
+    language: str
+    created_at: float
+    reference: VoiceReference
+    consent_id: str | None = None

@@ -35,7 +35,7 @@ def bind_graph(settings: AppSettings) -> Application:
     stt = _deployed("stt", SttServer).bind(settings.stt)
     llm = _deployed("llm", LlmServer).bind(settings.llm)
     tts = _deployed("tts", TtsServer).bind(settings.tts)
-    state = _deployed("state", StateServer).bind(settings.sessions)
+    state = _deployed("state", StateServer).bind(settings.sessions, settings.voices)
     dialogue = _deployed("dialogue", serve.ingress()(DialogueIngress))
     return dialogue.bind(settings, stt, llm, tts, state)
 

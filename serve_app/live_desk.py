@@ -133,7 +133,7 @@ def endpointing(live: LiveSettings) -> Endpointing:
     )
 
 
-def default_config(settings: AppSettings, voice: str | None) -> LiveConfig:
+def default_config(settings: AppSettings) -> LiveConfig:
     """How a session begins: spoken, with the server's own turn taking."""
     live = settings.live
     taking = TurnTaking(endpointing(live), interrupt_after_ms=live.interrupt_after_ms)
@@ -141,7 +141,7 @@ def default_config(settings: AppSettings, voice: str | None) -> LiveConfig:
         instructions=settings.prompts.spoken,
         prompt_template=settings.prompts.spoken_template,
         sampling=sampling_of(SamplingFields.model_validate({}), settings.spoken_sampling),
-        voice=SpeechRequest("", voice, normalize=settings.audio.default_normalize),
+        voice=SpeechRequest("", normalize=settings.audio.default_normalize),
         turn_taking=taking,
     )
 

@@ -30,7 +30,7 @@ async def hold_session(
     websocket: WebSocket, services: Services, caller: Caller, desk: LiveDesk
 ) -> None:
     """Serve one client, or refuse it before the socket is open."""
-    reception = Reception(services)
+    reception = Reception(services, caller)
     with ExitStack() as stack:
         try:
             stack.enter_context(desk.seat(KIND))

@@ -5,7 +5,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from deployments.errors import SpeechError, VoiceNotFound
 from deployments.messages import ChatMessage, GenerationRequest, SpeechRequest
 from serve_app.caller import Caller, CallerDep
 from serve_app.chat.answer import (
@@ -73,7 +72,7 @@ async def chat_completions(
     written. A voice that fails leaves the text, with a `warning` beside it.
     """
     model = services.models.resolve("llm", body.model)
-    output, voice = await _voice(body, services)
+    output, voice = await _voice(body, services, caller)
     messages = await conversation(body, services, caller)
     replies = _Replies(services, caller, voice, _requests(body, services, messages))
     heading = Heading(body, services, model.id)
@@ -123,7 +122,7 @@ class _Replies:
 
 
 async def _voice(
-    body: ChatBody, services: Services
+    body: ChatBody, services: Services, caller: Caller
 ) -> tuple[SpeechOutput | None, SpeechRequest | None]:
     """How to speak; nothing where nothing is spoken.
 
@@ -137,13 +136,8 @@ async def _voice(
         {"format": "pcm", "sample_rate": _PCM16_RATE} if bare else {"format": body.audio.format}
     )
     output = SpeechOutput(SynthesisFields.model_validate(wanted), services)
-    try:
-        voice = await services.voice(body.audio.voice_name)
-    except VoiceNotFound:
-        raise
-    except SpeechError:
-        return output, output.speech(None)  # it may be back by the first clause
-    return output, output.speech(voice.name)
+    voice = await services.voice_to_come(body.audio.voice_name, caller.owner)
+    return output, output.speech(voice)
 
 
 def _requests(

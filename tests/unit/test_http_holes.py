@@ -99,7 +99,7 @@ def test_nothing_is_fetched_for_a_caller(served: Served, place: str) -> None:
     assert "root:" not in answer.text
     speech = {"text": "Yes.", "references": [place]}
     answer = served.client.post("/v1/text-to-speech", json=speech)
-    assert problem(answer) == (400, "invalid_parameter", "references")
+    assert problem(answer) == (400, "invalid_parameter", "references.0")
 
 
 @pytest.mark.parametrize(
