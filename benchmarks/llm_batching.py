@@ -63,6 +63,7 @@ def main() -> int:
     parser.add_argument("--prompt-tokens", type=int, default=60)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-tokens", type=int, default=64)
+    parser.add_argument("--gpu-layers", type=int, default=0)
     parser.add_argument("--peer", help="the Python of an environment with xllamacpp")
     parser.add_argument(
         "--only", choices=["throughput", "single", "prefix", "cancel"], action="append"
@@ -85,6 +86,8 @@ class Bench:
             context_tokens=2048,
             threads=options.threads,
             batch_tokens=options.batch_tokens,
+            gpu_layers=options.gpu_layers,
+            flash_attention=options.gpu_layers != 0,
         )
         path = str(resolve_weights("llm.model", options.model, "gguf"))
         self.engine = LlamaCppEngine(self.settings, shared_prompts=(SYSTEM,))
@@ -94,6 +97,8 @@ class Bench:
             n_ctx=2048,
             n_threads=options.threads,
             n_threads_batch=options.threads,
+            n_gpu_layers=options.gpu_layers,
+            flash_attn=options.gpu_layers != 0,
             verbose=False,
         )
         self.path = path

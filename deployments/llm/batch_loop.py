@@ -115,7 +115,8 @@ class BatchLoop:
             self._changed.notify()
 
     def give_up(self, generation: Generation) -> None:
-        """End a request at once, whose `stop` is set; nothing where it is over."""
+        """End a request at once; nothing where it is over."""
+        generation.given_up = True
         self._context.abort(generation)
 
     def counts(self) -> BatchCounts:
@@ -182,7 +183,7 @@ class BatchLoop:
 
     def _drop_stopped(self) -> None:
         for generation in [*self._waiting, *self._reading, *self._writing]:
-            if generation.stop.is_set():
+            if generation.is_stopped:
                 self._leave(generation)
 
     def _admit(self) -> None:
@@ -315,7 +316,7 @@ class BatchLoop:
                 generation.events.put(event)
             if generation.reply.finish_reason is None:
                 return
-        if not generation.stop.is_set():
+        if not generation.is_stopped:
             read, dropped = generation.prompt_tokens, generation.dropped_messages
             for event in generation.reply.close(read, dropped):
                 generation.events.put(event)

@@ -37,6 +37,7 @@ class Generation:
         token: What was chosen and is not computed yet; None while the prompt is read.
         turn_tokens: What was read of its prompt since others had their turn.
         again: Its sequence was lost, and is read a second time.
+        given_up: Nobody takes its events any more.
     """
 
     prompt: Prompt
@@ -52,3 +53,9 @@ class Generation:
     token: int | None = None
     turn_tokens: int = 0
     again: bool = False
+    given_up: bool = False
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is to end without a last event."""
+        return self.given_up or self.stop.is_set()

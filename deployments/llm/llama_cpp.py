@@ -1,13 +1,15 @@
 """Language models in GGUF files, on llama.cpp."""
 
-import itertools
+import contextlib
 import os
 import queue
 import secrets
+import sys
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from configs.settings import LlamaCppSettings
 from deployments.errors import ContextOverflow, InvalidParameter, InvalidSetting
@@ -65,7 +67,6 @@ class LlamaCppEngine:
                 raise InvalidSetting(CHAT_TEMPLATE_KEY, f"the model has no token '{token}'")
         self._template = ChatTemplate(source, self._vocabulary.bos, self._vocabulary.eos)
         self._overflow = settings.overflow
-        self._strangers = itertools.count()
         self._shared_prompts = frozenset(shared_prompts)
         self._shared_tokens = lru_cache(maxsize=8)(self._tokens_before_a_user)
         self._context = BatchContext(self._llama, settings, settings.threads or _default_threads())
@@ -118,7 +119,6 @@ class LlamaCppEngine:
         try:
             yield from self._events(generation, stop)
         finally:
-            stop.set()
             self._loop.give_up(generation)
 
     def counts(self) -> BatchCounts:
@@ -170,8 +170,6 @@ class LlamaCppEngine:
     def _prompt(self, request: GenerationRequest) -> tuple[Prompt, int]:
         """What to read, and how many messages are not in it."""
         sampling, owner = request.sampling, request.origin.owner
-        if owner is None:  # nobody will use it again
-            owner = f"\0{next(self._strangers)}"
         exact = sampling.temperature == 0 or sampling.seed is not None
         if request.prompt is not None:
             tokens = self._vocabulary.tokenize([PromptPart(request.prompt, is_content=True)])
@@ -226,4 +224,12 @@ class LlamaCppEngine:
 
 def _default_threads() -> int:
     """Half the CPUs that this process may use: llama.cpp's threads wait by spinning."""
-    return max(len(os.sched_getaffinity(0)) // 2, 1)
+    return max(min(len(os.sched_getaffinity(0)), _cpu_quota()) // 2, 1)
+
+
+def _cpu_quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """How many CPUs a container's limit lets the process use at a time; many without one."""
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = map(int, file.read_text().split())
+        return max(round(quota / period), 1)
+    return sys.maxsize

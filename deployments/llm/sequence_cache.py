@@ -38,6 +38,7 @@ class Held:
     """A sequence whose keys and values are held, in a stream or (`saved`) beside the context.
 
     Attributes:
+        owner: Whose it is; of nobody's only the `shared` part stays when it is released.
         tokens: Its tokens; while it is `busy` also those that are to be read.
         ready: How many of them are computed.
         settled: How many are, bit for bit, as an empty context would have them.
@@ -45,7 +46,7 @@ class Held:
         used: When it was last in use, by the cache's own count.
     """
 
-    owner: str
+    owner: str | None
     tokens: list[int]
     shared: int = 0
     ready: int = 0
@@ -72,7 +73,7 @@ class Prompt:
     """Tokens to read. `exact`: every bit must be as in an empty context."""
 
     tokens: list[int]
-    owner: str = ""
+    owner: str | None = None
     shared: int = 0
     exact: bool = False
 
@@ -127,6 +128,7 @@ class SequenceCache:
             source is not None
             and not source.busy
             and source.owner == prompt.owner
+            and prompt.owner is not None
             and known * 2 >= source.ready
         )
         stream, there = self._stream_for(source, moves=moves)
@@ -147,6 +149,9 @@ class SequenceCache:
     def release(self, held: Held) -> None:
         """A sequence is no longer in use; of its tokens those that are computed stay."""
         held.busy = False
+        if held.owner is None and held.stream is not None:
+            held.ready = min(held.ready, held.shared)
+            self._cells.keep(held.stream, held.ready)
         held.tokens = held.tokens[: held.ready]
         held.settled = _whole_groups(min(held.settled, held.ready))
         if held.ready < _WORTH_COPYING:
@@ -177,7 +182,7 @@ class SequenceCache:
 
     def _matches(self, prompt: Prompt) -> Iterator[tuple[Held, int]]:
         common = self._public.matches(prompt.tokens)
-        own = self._own.get(prompt.owner)
+        own = None if prompt.owner is None else self._own.get(prompt.owner)
         if own is not None:
             common.update(own.matches(prompt.tokens))
         yield from common.items()
@@ -185,7 +190,8 @@ class SequenceCache:
     def _index(self, held: Held) -> None:
         self._clock += 1
         held.used = self._clock
-        self._own.setdefault(held.owner, PrefixTree()).put(held, held.tokens)
+        if held.owner is not None:
+            self._own.setdefault(held.owner, PrefixTree()).put(held, held.tokens)
         self._public.put(held, held.tokens[: held.shared])
 
     def _all(self) -> Iterator[Held]:
@@ -245,8 +251,8 @@ class SequenceCache:
             self._aside.remove(held)
         held.saved = None
         self._public.remove(held)
-        own = self._own.get(held.owner)
-        if own is not None:
+        own = None if held.owner is None else self._own.get(held.owner)
+        if own is not None and held.owner is not None:
             own.remove(held)
             if not len(own):
                 del self._own[held.owner]

@@ -138,7 +138,6 @@ class Bench:
         return generation
 
     def stop(self, generation: Generation) -> None:
-        generation.stop.set()
         self.loop.give_up(generation)
 
     def wait_idle(self) -> None:

@@ -15,7 +15,7 @@ class Cell:
     """One computed token: all that it depends on, by whom, and whether an empty context has it so."""
 
     tokens: tuple[int, ...]
-    owner: str
+    owner: str | None
     settled: bool
 
 
@@ -71,7 +71,8 @@ class Bench:
         assert len(cells) == held.ready < len(prompt.tokens)
         for at, cell in enumerate(cells):
             assert cell.tokens == tuple(prompt.tokens[: at + 1])
-            assert cell.owner == prompt.owner or at < max(prompt.shared, self.public)
+            own = prompt.owner is not None and cell.owner == prompt.owner
+            assert own or at < max(prompt.shared, self.public)
             assert cell.settled or not prompt.exact
         assert all(cell.settled for cell in cells[: held.settled])
         assert sum(each.ready for each in self.cache._aside) <= self.aside_tokens
@@ -114,7 +115,7 @@ def bench() -> Bench:
     return Bench()
 
 
-def _prompt(*parts: tuple[int, int], owner: str = "a", shared: int = 0, exact: bool = False):
+def _prompt(*parts: tuple[int, int], owner: str | None = "a", shared: int = 0, exact: bool = False):
     """Each part is a token, and how often it comes."""
     return Prompt([token for token, count in parts for _ in range(count)], owner, shared, exact)
 
@@ -158,6 +159,14 @@ def test_nothing_else_is_shared_between_owners(bench: Bench):
     assert bench.ask(_prompt((1, 300), owner="b")) == 0
     assert bench.ask(_prompt((1, 300), owner="c", shared=64)) == 0  # nor where one says it is
     assert bench.ask(_prompt((1, 300), owner="d", shared=64)) == 64  # of the last one
+
+
+def test_of_nobodys_prompt_only_the_operators_part_is_kept(bench: Bench):
+    assert bench.ask(_prompt((1, 100), (2, 100), owner=None, shared=100)) == 0
+    assert bench.ask(_prompt((1, 100), (2, 100), owner=None, shared=100)) == 100
+    assert bench.ask(_prompt((3, 100), owner=None)) == 0
+    assert bench.ask(_prompt((3, 100), owner=None)) == 0
+    assert bench.cache.held_tokens == 200
 
 
 def test_a_fork_leaves_the_sequence_that_is_being_written(bench: Bench):
@@ -230,7 +239,7 @@ def test_nothing_is_left_when_all_is_cleared(bench: Bench):
 
 STEP = st.tuples(
     st.sampled_from(["ask", "begin", "read", "write", "release"]),
-    st.sampled_from("ab"),
+    st.sampled_from(["a", "b", None]),
     st.lists(st.tuples(st.integers(0, 1), st.sampled_from([8, 33, 64])), min_size=1, max_size=4),
     st.booleans(),
     st.integers(0, 2),
@@ -240,7 +249,7 @@ STEP = st.tuples(
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from([0, 150, 1000]), st.lists(STEP, max_size=40))
 def test_whatever_comes_the_cells_are_the_right_ones(
-    aside: int, steps: list[tuple[str, str, list[tuple[int, int]], bool, int]]
+    aside: int, steps: list[tuple[str, str | None, list[tuple[int, int]], bool, int]]
 ):
     bench = Bench(aside, public=64)
     running: list[tuple[Held, Prompt]] = []
