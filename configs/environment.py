@@ -107,7 +107,11 @@ VARIABLES: tuple[Variable, ...] = (
         "LLM_CONTEXT_SIZE", "context in tokens", ("llm", "context_tokens"), "llama_cpp", _integer
     ),
     Variable(
-        "LLM_BATCH_SIZE", "prompt batch in tokens", ("llm", "batch_tokens"), "llama_cpp", _integer
+        "LLM_BATCH_SIZE",
+        "tokens of prompts in a step",
+        ("llm", "batch_tokens"),
+        "llama_cpp",
+        _integer,
     ),
     Variable("LLM_N_THREADS", "threads of the model", ("llm", "threads"), "llama_cpp", _integer),
     Variable(

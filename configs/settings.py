@@ -60,6 +60,9 @@ SttSettings = Annotated[WhisperSettings | FakeSttSettings, Field(discriminator="
 # ---- language model ---------------------------------------------------------------------------
 
 
+KvType = Literal["f16", "q8_0", "q4_0"]
+
+
 class LlamaCppSettings(_Settings):
     """llama.cpp through llama-cpp-python."""
 
@@ -69,12 +72,48 @@ class LlamaCppSettings(_Settings):
         description="'embedded/smollm2-135m-instruct', 'embedded/gemma-3-270m', a .gguf file, "
         "or 'owner/repository/file.gguf' on the hub.",
     )
-    context_tokens: int = Field(default=4096, ge=256, le=1_048_576)
-    batch_tokens: int = Field(default=512, ge=32, le=8192)
-    threads: int | None = Field(default=None, ge=1, le=256, description="None: half the CPUs.")
+    context_tokens: int = Field(
+        default=4096, ge=256, le=1_048_576, description="Of each conversation."
+    )
+    parallel: int = Field(
+        default=4, ge=1, le=64, description="Replies that are written at the same time."
+    )
+    queue: int = Field(
+        default=64, ge=0, le=10_000, description="Requests that may wait; more are refused."
+    )
+    batch_tokens: int = Field(
+        default=64,
+        ge=32,
+        le=8192,
+        description="Tokens of prompts that are read between two tokens of the replies (n_batch).",
+    )
+    cache_tokens: int = Field(
+        default=8192,
+        ge=0,
+        le=16_777_216,
+        description="Of conversations that are kept in main memory while others are answered.",
+    )
+    overflow: Literal["by_request", "refuse", "drop_oldest"] = Field(
+        default="by_request",
+        description="A conversation that is longer than the context. 'by_request': dialogues lose "
+        "their oldest turns, other requests are refused.",
+    )
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="None: the deployment's num_cpus, if that is 1 or more; else half the CPUs.",
+    )
     gpu_layers: int = Field(default=0, ge=-1, description="-1 puts all layers on the GPU.")
     main_gpu: int = Field(default=0, ge=0)
     flash_attention: bool = False
+    micro_batch_tokens: int | None = Field(
+        default=None, ge=32, le=8192, description="llama.cpp's n_ubatch; None: all."
+    )
+    cache_type_k: KvType = "f16"
+    cache_type_v: KvType = Field(
+        default="f16", description="Another type than f16 needs flash_attention."
+    )
     chat_template: Literal["auto", "chatml", "gemma3", "plain"] = Field(
         default="auto", description="'auto': the file's own template, else 'plain' (base models)."
     )
@@ -84,6 +123,7 @@ class FakeLlmSettings(_Settings):
     """An engine that writes a known reply at a known pace."""
 
     engine: Literal["fake"] = "fake"
+    parallel: int = Field(default=1, ge=1, le=64)
     reply: str = "The capital of France is Paris. It lies on the river Seine."
     first_token_s: float = Field(default=0.05, ge=0)
     tokens_per_s: float = Field(default=100.0, gt=0)

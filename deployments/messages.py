@@ -127,6 +127,19 @@ class ToolOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Who asks: whose work may be used again, and who is served first.
+
+    Nothing is shared between owners, and nothing is kept for none. A `session` goes where it was
+    answered before; `live` is a conversation in which somebody waits, and goes before other work.
+    """
+
+    owner: str | None = None
+    session: str = ""
+    live: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """A conversation to continue, or (`prompt`) a bare text without any chat template.
 
@@ -139,6 +152,7 @@ class GenerationRequest:
     prompt: str | None = None
     output: JsonOutput | ToolOutput | None = None
     drop_oldest: bool = False
+    origin: Origin = field(default_factory=Origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +174,32 @@ class GenerationEnd:
 
 
 GenerationEvent = TextDelta | GenerationEnd
+
+
+@dataclass(slots=True)
+class BatchCounts:
+    """What an engine that writes many replies at once has done since its start.
+
+    `written_tokens` were computed in `write_calls` batches, `read_tokens` of prompts in pieces;
+    `reused_tokens` of prompts did not have to be. `waiting`, `running` and `held_tokens` (computed,
+    and kept) are of this moment.
+    """
+
+    steps: int = 0
+    write_calls: int = 0
+    written_tokens: int = 0
+    write_s: float = 0.0
+    read_tokens: int = 0
+    read_s: float = 0.0
+    reused_tokens: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    evictions: int = 0
+    started: int = 0
+    queue_s: float = 0.0
+    waiting: int = 0
+    running: int = 0
+    held_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,9 +104,11 @@ class _Stage:
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
     async def _stream(
-        self, method: str, request: object, *, first_s: float, total_s: float
+        self, method: str, request: object, *, first_s: float, total_s: float, session: str = ""
     ) -> AsyncGenerator[Any, None]:
         handle = self._to(method, stream=True)
+        if session:
+            handle = handle.options(session_id=session)
         started = ended = False
         for attempt in range(1, _ATTEMPTS + 1):
             left_s = total_s  # of the stage's own time; what the caller takes is not counted
@@ -197,7 +199,11 @@ class LlmHandle(_Stage):
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """The reply as it is written."""
-        return self._stream("generate", request, first_s=self._first_s, total_s=self._total_s)
+        origin = request.origin
+        session = f"{origin.owner}/{origin.session}" if origin.session else ""
+        return self._stream(
+            "generate", request, first_s=self._first_s, total_s=self._total_s, session=session
+        )
 
 
 class TtsHandle(_Stage):

@@ -244,7 +244,7 @@ async def conversing(
     def begin() -> LiveSession:
         if talk.session_id is not None:
             talk.memory = desk.memory(caller.owner, talk.session_id)
-        return desk.session(talk.config, talk.note, talk.memory)
+        return desk.session(talk.config, talk.note, caller.owner, talk.memory)
 
     async with talk.work.holding(begin):
         yield talk

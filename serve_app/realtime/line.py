@@ -65,7 +65,7 @@ class _Session:
         memory = self._desk.memory(self._caller.owner, beginning.session.id)
 
         def opening(config: LiveConfig, emit: Emit) -> LiveSession:
-            return self._desk.session(config, emit, memory)
+            return self._desk.session(config, emit, self._caller.owner, memory)
 
         async with self._socket as socket:
             line = Line(self._dialect, socket.send)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.errors import InvalidParameter, SpeechError, TextTooLong
 from deployments.messages import TranscriptionRequest
+from serve_app.asked_by import AskedBy
 from serve_app.caller import Caller, CallerDep
 from serve_app.dialogue.events import (
     Emit,
@@ -108,6 +109,7 @@ def _runner(
 ) -> Callable[[Emit], Awaitable[None]]:
     """The turn, with what it does recorded, remembered and counted for its caller."""
     metrics = services.turn_metrics
+    llm = AskedBy(services.llm, caller.owner, memory.session_id or "", live=True)
 
     async def run(emit: Emit) -> None:
         spoken_s = 0.0
@@ -130,7 +132,7 @@ def _runner(
 
         listen = memory.listening(request, record)
         try:
-            await Turn(services.stt, services.llm, services.tts, listen, timings).run(request)
+            await Turn(services.stt, llm, services.tts, listen, timings).run(request)
         except SpeechError as error:
             metrics.failed(_PIPELINE, error.code)
             raise
