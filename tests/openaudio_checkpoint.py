@@ -68,6 +68,7 @@ _SPECIALS = [
 ]
 _IM_END = 256 + _SPECIALS.index("<|im_end|>")
 _CODES = 256
+_LOUDNESS = 0.06  # of full scale
 _SEMANTIC = 256 + len(_SPECIALS)
 SMALL: dict[str, Any] = S1_MINI | {
     "vocab_size": -(-(_SEMANTIC + _CODES) // 64) * 64,
@@ -180,7 +181,12 @@ def _codec_weights(generator: torch.Generator) -> dict[str, torch.Tensor]:
         for layer in model.quantizer.post_module.layers:  # as trained ones, which add more than 1 %
             layer.attention_layer_scale.gamma.fill_(0.5)
             layer.ffn_layer_scale.gamma.fill_(0.5)
-        model.decoder.model[-2].conv.parametrizations.weight.original0.mul_(20)
+        model.eval()
+        codes = torch.randint(0, _CODES, (1, 10, 200), generator=generator)
+        sound = model.decoder.model[:-1](model.quantizer.decode(codes))
+        last = model.decoder.model[-2].conv
+        last.bias.sub_(sound.mean()).mul_(_LOUDNESS / sound.std())
+        last.parametrizations.weight.original0.mul_(_LOUDNESS / sound.std())
     return model.state_dict()
 
 

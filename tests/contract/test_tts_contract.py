@@ -50,7 +50,7 @@ def small_openaudio(checkpoint: Path) -> Iterator[TtsEngine]:
     from deployments.tts.openaudio.engine import OpenAudioEngine
 
     settings = OpenAudioSettings(
-        model=str(checkpoint), device="cpu", dtype="float32", workers=2, max_s_per_char=0.1
+        model=str(checkpoint), device="cpu", dtype="float32", workers=2, max_s_per_char=0.05
     )
     engine = OpenAudioEngine(settings)
     yield engine
@@ -170,6 +170,14 @@ def test_a_choice_that_the_voice_has_not_is_refused(
     assert caught.value.name == "top_p"
 
 
+@pytest.fixture
+def cutting(engine: TtsEngine, request: pytest.FixtureRequest) -> TtsEngine:
+    """An engine whose cuts show in its pieces; tests/model/test_openaudio.py looks at the other's."""
+    if request.node.callspec.params["engine"] == "openaudio":
+        pytest.skip("its pieces are windows, made while the model still speaks")
+    return engine
+
+
 def first_cut_s(engine: TtsEngine, text: str, **wishes: Any) -> float:
     """How long the first text that is synthesised at once is heard: only its end is a short piece."""
     stop = threading.Event()
@@ -182,17 +190,17 @@ def first_cut_s(engine: TtsEngine, text: str, **wishes: Any) -> float:
     return spoken_s
 
 
-def test_an_early_start_begins_with_a_short_clause(engine: TtsEngine) -> None:
+def test_an_early_start_begins_with_a_short_clause(cutting: TtsEngine) -> None:
     text = "Long before the sun was up, the old man went down to the river with his dog"
-    assert first_cut_s(engine, text, early=True) < 0.6 * first_cut_s(engine, text)
-    whole = seconds(speak(engine, text, early=True))
-    assert whole == pytest.approx(seconds(speak(engine, text)), rel=0.25)
+    assert first_cut_s(cutting, text, early=True) < 0.6 * first_cut_s(cutting, text)
+    whole = seconds(speak(cutting, text, early=True))
+    assert whole == pytest.approx(seconds(speak(cutting, text)), rel=0.25)
 
 
-def test_what_is_spoken_at_once_can_be_bounded(engine: TtsEngine) -> None:
+def test_what_is_spoken_at_once_can_be_bounded(cutting: TtsEngine) -> None:
     text = "fox " * 75
-    assert first_cut_s(engine, text, chunk_chars=100) < 0.6 * first_cut_s(engine, text)
-    assert first_cut_s(engine, text, chunk_chars=300) > 1.1 * first_cut_s(engine, text)
+    assert first_cut_s(cutting, text, chunk_chars=100) < 0.6 * first_cut_s(cutting, text)
+    assert first_cut_s(cutting, text, chunk_chars=300) > 1.1 * first_cut_s(cutting, text)
 
 
 @pytest.mark.parametrize("voice", ["nobody", "x" * 1000, "../joe"])

@@ -161,7 +161,7 @@ class Speaker:
                 sequence.read = end
                 if not sequence.unread:
                     self._begin(slot, sequence)
-            except RuntimeError:
+            except Exception:
                 logger.exception("a prompt could not be read")
                 self._leave(slot, StageFailed("tts"))
             return
@@ -182,7 +182,7 @@ class Speaker:
             for slot, sequence in live:
                 self._maker.slots.draw(slot, sequence.generator)
             frames = self._maker.frames(live[-1][0] + 1, longest).tolist()
-        except RuntimeError:
+        except Exception:
             self._failed_steps += 1
             if self._failed_steps > 1:
                 raise
