@@ -152,15 +152,59 @@ class PiperSettings(_Settings):
 
 
 class OpenAudioSettings(_Settings):
-    """OpenAudio S1-mini on fish-speech."""
+    """OpenAudio S1-mini. Its weights are CC-BY-NC-SA-4.0: no commercial use."""
 
     engine: Literal["openaudio"] = "openaudio"
-    model: str = "fishaudio/openaudio-s1-mini"
+    model: str = Field(
+        default="fishaudio/openaudio-s1-mini",
+        description="A folder in S1-mini's layout, or a model on the hub (gated: HF_TOKEN).",
+    )
     device: Device = "auto"
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    max_seq_len: int = Field(default=2048, ge=256, le=8192)
-    compile: bool = False
-    workers: int = Field(default=1, ge=1, le=64)
+    max_seq_len: int = Field(
+        default=2048,
+        ge=256,
+        le=8192,
+        description="Tokens of one prompt (21.5 for each second of a reference) and what is spoken "
+        "after it. A worker's share of memory grows with it.",
+    )
+    compile: bool = Field(default=True, description="On CUDA: record the model as graphs at start.")
+    workers: int = Field(
+        default=8, ge=1, le=64, description="Texts spoken at the same time, as one batch."
+    )
+    voices: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")], str] = Field(
+        default={},
+        max_length=100,
+        description="Name of each voice -> a recording, or a folder of recordings, with the words "
+        "of each in a .lab or .txt file of its name. The model's own voice is 'default'.",
+    )
+    default_voice: str = "default"
+    temperature: float = Field(default=0.8, ge=0, le=2)
+    top_p: float = Field(default=0.8, gt=0, le=1)
+    repetition_penalty: float = Field(default=1.1, ge=1, lt=2)
+    max_new_tokens: int = Field(
+        default=1024, ge=16, le=4096, description="Frames of one sentence, 21.5 a second."
+    )
+    max_s_per_char: float = Field(
+        default=0.14,
+        gt=0,
+        le=2,
+        description="A sentence that lasts longer for each byte of its text is cut off.",
+    )
+    prefill_tokens: int = Field(
+        default=128,
+        ge=16,
+        le=1024,
+        description="Of a prompt, read between two frames of those who speak.",
+    )
+    first_frames: int = Field(default=4, ge=1, le=64, description="Decoded for the first sound.")
+    window_frames: int = Field(
+        default=16, ge=1, le=192, description="Decoded at a time later; windows double up to it."
+    )
+    max_references: int = Field(default=4, ge=1, le=16)
+    max_reference_s: float = Field(
+        default=30.0, ge=1, le=120, description="Of all references of a voice together."
+    )
 
 
 class FakeTtsSettings(_Settings):

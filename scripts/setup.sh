@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Makes .venv from a lock: setup.sh runtime | dev. Says what it does; does nothing that is done.
-# `dev` also makes .venv-clients, with the clients that tests/clients runs against the server.
+# Makes .venv from a lock: setup.sh runtime | openaudio | dev. Says what it does; does nothing that is
+# done. `openaudio` is `runtime` with the OpenAudio engine and PyTorch for CUDA. `dev` has that engine
+# with the PyTorch that pip finds (an index may offer a CPU build), and makes .venv-clients, with the
+# clients that tests/clients runs against the server.
 #
 # LLAMA_CMAKE_ARGS: CMake options for llama.cpp, such as "-DGGML_CUDA=on" for an NVIDIA GPU. Where it
 # is not set, the build that is installed stays.
@@ -56,6 +58,11 @@ printf '%s' "$wanted" >.venv/.llama
 uv pip install --no-deps --no-build-isolation -e .
 
 if [ "$1" = dev ]; then
+  torch=$(sed -nE 's/^(torch==[^ ]+) .*/\1/p' requirements/openaudio.lock)
+  say "installing the OpenAudio engine with $torch"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check "$torch"
+  .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --require-hashes \
+    -r requirements/openaudio-torchless.lock --build-constraints requirements/build.lock "${options[@]}"
   if [ ! -x .venv-clients/bin/python ]; then
     say "making .venv-clients"
     "$python" -m venv --without-pip .venv-clients
