@@ -91,6 +91,17 @@ class VoiceCloner:
         reference = await self._services.tts.encode_voice(audio, text)
         return Sample(audio, language or "", reference)
 
+    async def recording(self, upload: Upload, name: str) -> None:
+        """Refuse what can be no sample: it is not audio, or lasts too long.
+
+        Raises:
+            UnfitRecording: it lasts too long.
+            InvalidRequest: the upload is not audio that is served.
+            RateLimited: the caller has no share left.
+            SpeechError: the decoder does not answer.
+        """
+        await self._decoded(upload, name, WHISPER_SAMPLE_RATE, self._settings.max_sample_s)
+
     async def consent(self, upload: Upload, name: str) -> Pcm:
         """A recording (16 kHz) in which somebody speaks.
 

@@ -57,11 +57,11 @@ WITH_INPUT: Failures = {
 }
 WITH_BODY: Failures = {
     "missing_parameter": _refused("missing", "text"),
+    "unknown_parameter": _refused("extra_forbidden", "sped"),
     **_by_code(errors.BodyTooLarge(1024 * 1024), errors.BodyTimeout(60.0)),
 }
 WITH_JSON: Failures = {
     "invalid_json": _refused("json_invalid", "0"),
-    "unknown_parameter": _refused("extra_forbidden", "sped"),
 }
 
 _AUDIO: Failures = {
@@ -123,7 +123,7 @@ OF_ROUTE: Mapping[str, Failures] = {
     "/v1/sessions/{session_id}": _SESSION,
     "/v1/speech-to-text": _HEARING,
     "/v1/text-to-speech": _SPEAKING | _CLONING,
-    "/v1/encode-reference": _AUDIO,
+    "/v1/encode-reference": _AUDIO | _by_code(errors.RecordingTooLong("file", 10.0)),
     "/v1/generate": _WRITING,
     "/v1/generate_stream": _WRITING,
     "/v1/chat/completions": _CHAT,

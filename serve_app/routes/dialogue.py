@@ -24,6 +24,7 @@ from serve_app.dialogue.events import (
 from serve_app.dialogue.memory import Memory
 from serve_app.dialogue.together import both
 from serve_app.dialogue.turn import Turn, TurnRequest
+from serve_app.known_query import KNOWN_QUERY
 from serve_app.protocol.dialogue import DialogueFields
 from serve_app.protocol.gemmavoice import DialogueGeneration, DialogueOut, SynthesisFields
 from serve_app.protocol.languages import language_code
@@ -36,7 +37,7 @@ from serve_app.streaming import Push, PushResponse
 from serve_app.turn_output import StreamedTurn, WholeTurn
 from serve_app.wanted_voice import wanted_voice_to_come
 
-router = APIRouter(tags=["dialogue"])
+router = APIRouter(tags=["dialogue"], dependencies=[KNOWN_QUERY])
 
 Config = TypeVar("Config", bound=BaseModel)
 _PIPELINE = "speech_dialogue"

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Form, Path, Query, UploadFile
 from deployments.errors import ConsentNotFound
 from serve_app.caller import CallerDep
 from serve_app.cloning import VoiceCloner
+from serve_app.known_query import KNOWN_QUERY
 from serve_app.protocol.openai_voices import (
     ConsentBody,
     ConsentDeletedOut,
@@ -16,7 +17,7 @@ from serve_app.protocol.openai_voices import (
 )
 from serve_app.services import ServicesDep
 
-router = APIRouter(tags=["openai"])
+router = APIRouter(tags=["openai"], dependencies=[KNOWN_QUERY])
 
 _CONSENTS = "/v1/audio/voice_consents"
 ConsentPath = Annotated[

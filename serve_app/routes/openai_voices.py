@@ -8,6 +8,7 @@ from deployments.errors import InvalidParameter, VoiceNotFound
 from deployments.messages import NewVoice
 from serve_app.caller import CallerDep
 from serve_app.cloning import VoiceCloner
+from serve_app.known_query import KNOWN_QUERY
 from serve_app.protocol.openai_voices import (
     VoiceDeletedOut,
     VoiceFields,
@@ -17,7 +18,7 @@ from serve_app.protocol.openai_voices import (
 from serve_app.services import ServicesDep, cloned_rate
 from serve_app.voice_lists import listed_voices
 
-router = APIRouter(tags=["openai"])
+router = APIRouter(tags=["openai"], dependencies=[KNOWN_QUERY])
 
 _VOICES = "/v1/audio/voices"
 VoicePath = Annotated[

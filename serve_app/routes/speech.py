@@ -15,6 +15,7 @@ from deployments.sentences import is_speakable
 from serve_app.audio_answer import file_answer, json_answer
 from serve_app.caller import CallerDep
 from serve_app.counted_speech import counted_speech
+from serve_app.known_query import KNOWN_QUERY
 from serve_app.media.encode import AudioEncoder
 from serve_app.media.formats import MEDIA_TYPES
 from serve_app.protocol.gemmavoice import (
@@ -32,7 +33,7 @@ from serve_app.streaming import Push, PushResponse
 from serve_app.subtitles import to_srt, to_vtt
 from serve_app.wanted_voice import wanted_voice
 
-router = APIRouter(tags=["speech"])
+router = APIRouter(tags=["speech"], dependencies=[KNOWN_QUERY])
 
 
 class HearingForm(HearingFields):

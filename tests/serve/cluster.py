@@ -219,6 +219,7 @@ def session_members(leader: int) -> list[psutil.Process]:
 def launched(config: Path, log: Path, **environ: str) -> Iterator[Cluster]:
     """Start the launcher, wait until it serves, and leave nothing of it behind."""
     port = free_port()
+    environ = {"VOICES_FOLDER": str(log.parent / "voices"), **environ}  # none of the user's
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "serve_app", str(config), "--port", str(port)],

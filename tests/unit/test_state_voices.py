@@ -1,7 +1,6 @@
 """The library of cloned voices on disk."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -250,4 +249,4 @@ def test_a_record_is_readable_by_people(tmp_path: Path) -> None:
     fields = json.loads((tmp_path / "voices" / f"{kept.id}.json").read_text())
     assert fields["owner"] == "ann"
     assert fields["text"] == "Selamat pagi."
-    assert os.path.getsize(tmp_path / "voices" / f"{kept.id}.wav") == 44 + len(SAMPLE.samples)
+    assert (tmp_path / "voices" / f"{kept.id}.wav").stat().st_size == 44 + len(SAMPLE.samples)

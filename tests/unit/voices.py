@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
-from starlette.testclient import TestClient
 
 SPEECH = Path(__file__).parent.parent / "data" / "speech" / "en_jfk.wav"
 CONSENTS, VOICES = "/v1/audio/voice_consents", "/v1/audio/voices"
@@ -31,7 +31,7 @@ def wav(samples: Any, rate: int) -> bytes:
     return file.getvalue()
 
 
-def new_consent(client: TestClient, headers: dict[str, str] | None = None, **fields: str) -> Any:
+def new_consent(client: httpx2.Client, headers: dict[str, str] | None = None, **fields: str) -> Any:
     """A consent, as it is answered."""
     data = {"name": "Ada", "language": "en-US", **fields}
     answer = client.post(CONSENTS, data=data, files={"recording": spoken(3.0)}, headers=headers)
@@ -40,7 +40,7 @@ def new_consent(client: TestClient, headers: dict[str, str] | None = None, **fie
 
 
 def post_voice(
-    client: TestClient,
+    client: httpx2.Client,
     sample: bytes | None = None,
     headers: dict[str, str] | None = None,
     **fields: str,
@@ -52,7 +52,7 @@ def post_voice(
     return client.post(VOICES, data={"name": "Ada", **fields}, files=files, headers=headers)
 
 
-def new_voice(client: TestClient, headers: dict[str, str] | None = None, **fields: str) -> Any:
+def new_voice(client: httpx2.Client, headers: dict[str, str] | None = None, **fields: str) -> Any:
     """A voice, as it is answered."""
     answer = post_voice(client, None, headers, **fields)
     assert answer.status_code == 200, answer.text
