@@ -59,14 +59,12 @@ class BatchLimits:
 
     Attributes:
         streams: Sequences that are computed at the same time.
-        bulk_streams: How many of them may be other work than live conversations.
         queue: Requests that may wait for a stream.
         batch_tokens: Tokens of prompts that a step reads, less those that it writes.
         exact_streams: How many repeatable replies a call may write without another rounding.
     """
 
     streams: int
-    bulk_streams: int
     queue: int
     batch_tokens: int
     exact_streams: int
@@ -187,14 +185,38 @@ class BatchLoop:
                 self._leave(generation)
 
     def _admit(self) -> None:
-        limits = self._limits
-        while len(self._reading) + len(self._writing) < limits.streams:
-            admitted = [*self._reading, *self._writing]
-            bulk = sum(not each.live for each in admitted)
-            generation = self._waiting.take(lambda each: each.live or bulk < limits.bulk_streams)  # noqa: B023
-            if generation is None:
+        while len(self._waiting):
+            if len(self._reading) + len(self._writing) < self._limits.streams:
+                generation = self._waiting.take()
+            elif self._makes_way():
+                generation = self._waiting.take(lambda each: each.live)
+            else:
                 return
+            if generation is not None:
+                self._join(generation)
+
+    def _makes_way(self) -> bool:
+        """Take other work out of its stream where a live conversation waits; whether there is some."""
+        admitted = [*self._reading, *self._writing]
+        bulk = [each for each in admitted if not (each.live or each.suspended)]
+        if not bulk or not any(each.live for each in self._waiting):
+            return False
+        last = max(bulk, key=lambda each: each.submitted_at)
+        last.suspended = True
+        self._discard(last)
+        if last.held is not None:
+            self._cache.suspend(last.held)
+        self._waiting.put(last, live=False, first=True)
+        return True
+
+    def _join(self, generation: Generation) -> None:
+        held = generation.held
+        if held is not None and not self._cache.resume(held):
+            self._read_again(generation)
+        elif generation.token is None:
             self._reading.put(generation, live=generation.live)
+        else:
+            self._writing.append(generation)
 
     # ---- writing ----
 
@@ -239,18 +261,23 @@ class BatchLoop:
 
     def _mend(self, generation: Generation, error: DecodeFailed) -> None:
         """A sequence that could not be computed: where only cells were missing, once more."""
-        if not isinstance(error, NoCells) or generation.again or generation.held is None:
+        if not isinstance(error, NoCells) or generation.again:
             self._leave(generation, error)
             return
-        held = generation.held
-        written = [] if generation.token is None else [generation.token]
-        tokens = [*held.tokens, *written]
-        held.ready = 0
-        self._cache.release(held)
-        self._cache.clear()
         self._discard(generation)
-        generation.held, generation.token, generation.again = None, None, True
-        generation.prompt = replace(generation.prompt, tokens=tokens)
+        generation.again = True
+        self._read_again(generation)
+        self._cache.clear()
+
+    def _read_again(self, generation: Generation) -> None:
+        """A sequence was lost: all of it, and what is written of the reply, is its prompt now."""
+        held, generation.held = generation.held, None
+        if held is not None:
+            written = [] if generation.token is None else [generation.token]
+            generation.prompt = replace(generation.prompt, tokens=[*held.tokens, *written])
+            generation.token = None
+            held.ready = 0
+            self._cache.release(held)
         self._reading.put(generation, live=generation.live)
 
     # ---- reading ----

@@ -36,6 +36,7 @@ class Generation:
         held: Its sequence, from when the first of its prompt is read.
         token: What was chosen and is not computed yet; None while the prompt is read.
         turn_tokens: What was read of its prompt since others had their turn.
+        suspended: It has made way for a live conversation, which it does only once.
         again: Its sequence was lost, and is read a second time.
         given_up: Nobody takes its events any more.
     """
@@ -52,6 +53,7 @@ class Generation:
     held: Held | None = None
     token: int | None = None
     turn_tokens: int = 0
+    suspended: bool = False
     again: bool = False
     given_up: bool = False
 

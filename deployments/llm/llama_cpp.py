@@ -74,7 +74,6 @@ class LlamaCppEngine:
         self._cache = SequenceCache(self._context, settings.parallel, settings.cache_tokens)
         limits = BatchLimits(
             streams=settings.parallel,
-            bulk_streams=max(settings.parallel - 1, 1),
             queue=settings.queue,
             batch_tokens=settings.batch_tokens,
             exact_streams=exact_streams(self._context),

@@ -154,10 +154,27 @@ class SequenceCache:
             self._cells.keep(held.stream, held.ready)
         held.tokens = held.tokens[: held.ready]
         held.settled = _whole_groups(min(held.settled, held.ready))
-        if held.ready < _WORTH_COPYING:
+        if held.ready < _WORTH_COPYING or held.stream is None:
             self._forget(held)
         else:
             self._index(held)
+
+    def suspend(self, held: Held) -> None:
+        """Take a sequence that is in use out of its stream, to go on later."""
+        if held.stream is not None:
+            held.saved = self._cells.save(held.stream)
+            self._cells.keep(held.stream, 0)
+            self._streams[held.stream] = None
+            held.stream = None
+
+    def resume(self, held: Held) -> bool:
+        """Bring it back into a stream; false: it is lost. There must be room."""
+        stream, _ = self._stream_for(None, moves=False)
+        if held.saved is None or not self._cells.restore(stream, held.saved):
+            return False
+        held.stream, held.saved = stream, None
+        self._streams[stream] = held
+        return True
 
     def clear(self) -> None:
         """Forget all that is not in use."""

@@ -90,14 +90,12 @@ def test_alone_and_in_a_full_batch_cold_and_warm_the_tokens_are_the_librarys(ben
     assert [bench.ask(case.messages, "ada", GREEDY) for case in bench.known] == expected
     for owner in (None, "ada"):
         assert bench.together(bench.known, owner) == expected
-    counts = bench.engine.counts()
-    assert counts.reused_tokens > 1000
-    assert counts.written_tokens / counts.write_calls > 1.5
+    assert bench.engine.counts().reused_tokens > 1000
 
 
 def test_replies_are_written_together(bench: Bench):
     before = bench.engine.counts()
-    bench.together(bench.known[:STREAMS], None)
+    bench.together(bench.known[:STREAMS], "ada")
     after = bench.engine.counts()
     tokens, calls = (
         after.written_tokens - before.written_tokens,

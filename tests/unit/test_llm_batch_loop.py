@@ -37,9 +37,12 @@ class FakeContext:
     fails: Callable[[str, Sequence[int]], DecodeFailed | None] = lambda *_: None
     aborted: object = None
     closed: bool = False
+    restorable: bool = True
+    pause_s: float = 0.0
 
     def read(self, stream: int, tokens: Sequence[int], start: int, *, of: object) -> None:
         assert self.gate.wait(10)
+        time.sleep(self.pause_s)
         if self.aborted is of:
             raise Aborted(2)
         self._check("read", [stream])
@@ -52,6 +55,7 @@ class FakeContext:
 
     def write(self, streams: Sequence[int], tokens: Sequence[int], at: Sequence[int]) -> None:
         assert self.gate.wait(10)
+        time.sleep(self.pause_s)
         assert len(set(streams)) == len(streams)
         self._check("write", streams)
         for stream, token, position in zip(streams, tokens, at, strict=True):
@@ -77,8 +81,8 @@ class FakeContext:
         return bytes(self.streams[stream])
 
     def restore(self, stream: int, saved: bytes) -> bool:
-        self.streams[stream] = list(saved)
-        return True
+        self.streams[stream] = list(saved) if self.restorable else []
+        return self.restorable
 
     def _check(self, kind: str, streams: Sequence[int]) -> None:
         error = self.fails(kind, streams)
@@ -110,7 +114,7 @@ class Bench:
     def __init__(self, streams: int = 4, **limits: int) -> None:
         self.context = FakeContext([[] for _ in range(streams)])
         self.cache = SequenceCache(self.context, streams, limits.pop("aside", 500))
-        chosen = {"bulk_streams": streams, "queue": 20, "batch_tokens": 32, "exact_streams": 9}
+        chosen = {"queue": 20, "batch_tokens": 32, "exact_streams": 9}
         self.loop = BatchLoop(
             self.context, self.cache, FakeTokens(), BatchLimits(streams, **chosen | limits)
         )
@@ -263,14 +267,61 @@ def test_too_many_are_refused_and_their_places_come_back():
     _close(bench)
 
 
-def test_live_conversations_go_first_and_keep_a_stream():
-    bench = Bench(streams=2, bulk_streams=1)
-    bulk = [bench.ask([n] * 5, 30) for n in range(3)]
+def test_other_work_makes_way_for_a_live_conversation_once_and_goes_on():
+    bench = Bench(streams=2)
+    bench.context.pause_s = 0.001
+    bulk = [bench.ask([n] * 40, 200) for n in range(3)]
+    bench.context.gate.set()
+    for generation in bulk[:2]:
+        generation.events.get(timeout=10)
+    bench.context.gate.clear()
+    live = [bench.ask([9 + n] * 5, 3, live=True) for n in range(4)]
+    bench.context.gate.set()
+    for n, generation in enumerate(live):
+        assert _received(generation)[0] == _expected([9 + n] * 5, 3)
+    assert bench.context.begun[:3] == [0, 1, 9]
+    for n, generation in enumerate(bulk):
+        text = _received(generation)[0]
+        assert _expected([n] * 40, 200).endswith(text)
+        assert len(text) > 200
+    # Nothing was computed twice.
+    assert bench.loop.counts().read_tokens == 3 * 40 + 4 * 5
+    _close(bench)
+
+
+def test_work_that_made_way_can_be_stopped():
+    bench = Bench(streams=1)
+    bench.context.pause_s = 0.001
+    bulk = bench.ask([1] * 40, 400)
+    bench.context.gate.set()
+    bulk.events.get(timeout=10)
+    bench.context.gate.clear()
+    live = bench.ask([9] * 5, 300, live=True)
+    bench.context.gate.set()
+    live.events.get(timeout=10)
+    bench.context.gate.clear()
+    bench.stop(bulk)
+    bench.context.gate.set()
+    assert _received(live)[0]
+    bench.wait_idle()
+    assert bench.cache.held_tokens <= 5 + 300
+    _close(bench)
+
+
+def test_what_made_way_and_cannot_be_brought_back_is_read_again():
+    bench = Bench(streams=1)
+    bench.context.restorable, bench.context.pause_s = False, 0.001
+    bulk = bench.ask([1] * 40, 100)
+    bench.context.gate.set()
+    first = bulk.events.get(timeout=10)
+    bench.context.gate.clear()
+    assert isinstance(first, TextDelta)
     live = bench.ask([9] * 5, 3, live=True)
     bench.context.gate.set()
-    for generation in (live, *bulk):
-        _received(generation)
-    assert bench.context.begun in ([9, 0, 1, 2], [0, 9, 1, 2])
+    assert _received(live)[0] == _expected([9] * 5, 3)
+    text, end = _received(bulk)
+    assert first.text + text == _expected([1] * 40, 100)
+    assert end == GenerationEnd("length", 40, 100)
     _close(bench)
 
 
