@@ -29,7 +29,10 @@ class Load:
 
 def run(load: Load) -> list[Visit]:
     """All visits, in the order of their arrivals; one that has not ended in time has failed."""
-    environment = Environment(user_classes=[SpokenTurns, Conversations], host=load.host)
+    users = [SpokenTurns, Conversations]
+    for each in users:
+        each.host = load.host
+    environment = Environment(user_classes=users)
     runner = environment.create_local_runner()
     visits: list[Visit] = []
     began_at = time.perf_counter()
