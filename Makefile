@@ -11,7 +11,7 @@ endif
 endif
 RAY_ENV := set -a; . configs/ray.env; set +a
 
-.PHONY: serve test test-fast fuzz check format openapi bench bench-http bench-memory bench-live soak-live loadtest clean
+.PHONY: serve test test-fast fuzz check format openapi bench bench-http bench-memory bench-live soak-live bench-llm soak-llm loadtest clean
 
 serve: .venv/.runtime
 	@$(RAY_ENV); exec .venv/bin/python -m serve_app $(CONFIG) $(ARGS)
@@ -50,6 +50,13 @@ bench-live: .venv/.dev
 
 soak-live: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.live_soak $(ARGS)
+
+# Many replies at once; ARGS="--peer PYTHON" adds xllamacpp.
+bench-llm: .venv/.dev
+	@exec .venv/bin/python -m benchmarks.llm_batching $(ARGS)
+
+soak-llm: .venv/.dev
+	@exec .venv/bin/python -m benchmarks.llm_soak $(ARGS)
 
 # Two minutes of people who arrive at a constant rate; fails where loadtests/targets.yaml is not kept.
 # ARGS="--duration 600 --rate 2 --host http://127.0.0.1:8000"; all of them: ARGS=--help.

@@ -47,12 +47,13 @@ def _described(kind: type) -> Iterator[Described]:
     recorder = kind(*("stt" for _ in wanted))
     group = (inspect.getdoc(kind) or "").splitlines()[0]
     for value in vars(recorder).values():
-        if type(value) in _KINDS:
-            info = value.info
-            yield Described(
-                group,
-                info["name"],
-                _KINDS[type(value)],
-                tuple(info["tag_keys"]),
-                info["description"],
-            )
+        for metric in value.values() if isinstance(value, dict) else [value]:
+            if type(metric) in _KINDS:
+                info = metric.info
+                yield Described(
+                    group,
+                    info["name"],
+                    _KINDS[type(metric)],
+                    tuple(info["tag_keys"]),
+                    info["description"],
+                )

@@ -13,6 +13,10 @@ def _rate(metric: str, by: str, labels: str = "") -> str:
     return f"sum by ({by}) (rate({metric}{{{labels}}}[$__rate_interval]))"
 
 
+def _over(part: str, whole: str) -> str:
+    return f"sum(rate({part}[$__rate_interval])) / sum(rate({whole}[$__rate_interval]))"
+
+
 def _quantile(q: float, metric: str, by: str, labels: str = "") -> str:
     return (
         f"histogram_quantile({q}, {_rate(f'{metric}_bucket', f'{by}, le' if by else 'le', labels)})"
@@ -71,6 +75,36 @@ ROWS: dict[str, list[tuple[str, str, dict[str, str]]]] = {
             "Calls held, queued ones included",
             "short",
             {"{{stage}}": "sum by (stage) (app_stage_in_flight)"},
+        ),
+    ],
+    "Language model": [
+        (
+            "Tokens a second, of the time spent on them",
+            "short",
+            {
+                "written": _over("app_llm_written_tokens_total", "app_llm_write_s_total"),
+                "read": _over("app_llm_read_tokens_total", "app_llm_read_s_total"),
+            },
+        ),
+        (
+            "Replies in one call, at work and waiting",
+            "short",
+            {
+                "mean batch": _over("app_llm_written_tokens_total", "app_llm_write_calls_total"),
+                "running": "sum(app_llm_running)",
+                "waiting": "sum(app_llm_waiting)",
+            },
+        ),
+        (
+            "Share of prompts that was known, mean wait, evictions",
+            "short",
+            {
+                "known": "sum(rate(app_llm_reused_tokens_total[$__rate_interval])) / (sum(rate("
+                "app_llm_reused_tokens_total[$__rate_interval])) + "
+                "sum(rate(app_llm_read_tokens_total[$__rate_interval])))",
+                "wait (s)": _over("app_llm_queue_s_total", "app_llm_started_total"),
+                "evictions a second": "sum(rate(app_llm_evictions_total[$__rate_interval]))",
+            },
         ),
     ],
     "HTTP": [

@@ -1,5 +1,7 @@
 """Whether this machine can run a configuration: told, and fetched, before anything is started."""
 
+from importlib.util import find_spec
+
 import ctranslate2
 
 from configs.settings import (
@@ -11,7 +13,6 @@ from configs.settings import (
 )
 from deployments.errors import InvalidSetting
 from deployments.llm.llama_loading import check_device
-from deployments.tts.server import OPENAUDIO_MISSING
 from deployments.weights import resolve_weights
 from serve_app.key_file import known_keys
 
@@ -30,7 +31,7 @@ def check_machine(settings: AppSettings) -> None:
     if isinstance(llm, LlamaCppSettings):
         check_device(llm)
     if isinstance(tts, OpenAudioSettings):
-        raise InvalidSetting("tts.engine", OPENAUDIO_MISSING)
+        _check_openaudio(tts)
     if isinstance(stt, WhisperSettings):
         resolve_weights("stt.model", stt.model, "whisper")
     if isinstance(llm, LlamaCppSettings):
@@ -38,6 +39,16 @@ def check_machine(settings: AppSettings) -> None:
     if isinstance(tts, PiperSettings):
         for name, reference in tts.voices.items():
             resolve_weights(f"tts.voices.{name}", reference, "piper")
+    if isinstance(tts, OpenAudioSettings):
+        resolve_weights("tts.model", tts.model, "openaudio")
+
+
+def _check_openaudio(settings: OpenAudioSettings) -> None:
+    if find_spec("fish_speech") is None or find_spec("torch") is None:
+        raise InvalidSetting(
+            "tts.engine", "the OpenAudio engine is not installed; run: scripts/setup.sh openaudio"
+        )
+    _check_cuda("tts.device", settings.device)
 
 
 def _check_cuda(key: str, device: str) -> None:

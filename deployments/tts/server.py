@@ -7,13 +7,10 @@ from typing import assert_never
 
 from configs.settings import FakeTtsSettings, OpenAudioSettings, PiperSettings, TtsSettings
 from deployments.audio import Pcm
-from deployments.errors import InvalidSetting
 from deployments.messages import SpeechRequest, VoiceCatalog, VoiceReference
 from deployments.metrics import StageMetrics
 from deployments.pump import iterate_in_thread, run_in_thread
-from deployments.tts.engine import TtsEngine
-
-OPENAUDIO_MISSING = "'openaudio' is not part of this version yet; use 'piper'"
+from deployments.tts.engine import SelfChecking, TtsEngine
 
 
 class TtsServer:
@@ -57,23 +54,23 @@ class TtsServer:
         """Answer, so that the caller knows a replica is there."""
 
     async def check_health(self) -> None:
-        """Called by Serve; a replica whose loop still turns is healthy."""
+        """Called by Serve; a replica whose loop and engine still turn is healthy."""
+        if isinstance(self._engine, SelfChecking):
+            self._engine.check_health()
         self._metrics.refresh()
 
 
 def build_tts_engine(settings: TtsSettings) -> TtsEngine:
-    """The engine that the settings name; only its library is imported.
-
-    Raises:
-        InvalidSetting: the engine is named in the configuration but not part of this version.
-    """
+    """The engine that the settings name; only its library is imported."""
     match settings:
         case PiperSettings():
             from deployments.tts.piper import PiperEngine
 
             return PiperEngine(settings)
         case OpenAudioSettings():
-            raise InvalidSetting("tts.engine", OPENAUDIO_MISSING)
+            from deployments.tts.openaudio.engine import OpenAudioEngine
+
+            return OpenAudioEngine(settings)
         case FakeTtsSettings():
             from deployments.tts.fake import FakeTtsEngine
 

@@ -26,16 +26,21 @@ APPLICATIONS = {
         "llm": {"first_token_s": 30.0},
         "tts": {"first_audio_s": 30.0},
     },
+    # Two models, each for two replies at the same time.
+    "paired": {
+        "llm": {"reply": LONG_REPLY, "tokens_per_s": 50.0, "first_token_s": 0.05, "parallel": 2}
+    },
 }
+DEPLOYMENTS = {"paired/llm": {"num_replicas": 2, "max_ongoing_requests": 2}}
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The launcher over three applications: `/`, `/slow` and `/stalled`."""
+    """The launcher over four applications: `/`, `/slow`, `/stalled` and `/paired`."""
     folder = tmp_path_factory.mktemp("serve")
-    config = derived_config(folder / "config.yaml", APPLICATIONS)
+    config = derived_config(folder / "config.yaml", APPLICATIONS, DEPLOYMENTS)
     with launched(config, folder / "launcher.log") as started:
-        for prefix in ("", "/slow", "/stalled"):
+        for prefix in ("", "/slow", "/stalled", "/paired"):
             started.wait_ready(prefix)
         yield started
         status = started.stop()

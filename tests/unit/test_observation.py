@@ -60,4 +60,8 @@ UNSEEN = {
     "app_live_sessions_total",
     "app_live_guesses_total",
     "app_event_loop_tasks",
+    "app_llm_steps_total",
+    "app_llm_cache_hits_total",
+    "app_llm_cache_misses_total",
+    "app_llm_held_tokens",
 }
