@@ -29,7 +29,8 @@ class Load:
 
 def run(load: Load) -> list[Visit]:
     """All visits, in the order of their arrivals; one that has not ended in time has failed."""
-    environment = Environment(user_classes=[SpokenTurns, Conversations], host=load.host)
+    SpokenTurns.host = Conversations.host = load.host
+    environment = Environment(user_classes=[SpokenTurns, Conversations])
     runner = environment.create_local_runner()
     visits: list[Visit] = []
     began_at = time.perf_counter()
