@@ -88,6 +88,14 @@ def test_the_service_deploys_the_configuration_for_a_cluster(service: Any) -> No
     assert settings.access.enabled
 
 
+def test_a_cluster_serves_what_one_card_serves() -> None:
+    (cluster,) = load(ROOT / "configs/cluster.yaml")["applications"]
+    (card,) = load(ROOT / "configs/gpu.yaml")["applications"]
+    access = cluster["args"].pop("access")
+    assert access["enabled"]
+    assert cluster["args"] == card["args"]
+
+
 def test_every_pod_of_ray_has_the_environment_that_ray_needs(service: Any) -> None:
     for container in containers(service):
         given = {each["name"]: each.get("value") for each in container["env"]}
