@@ -4,10 +4,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from benchmarks.openaudio_upstream import Spoken
 from deployments.messages import SpeechRequest
 from deployments.tts.openaudio.engine import OpenAudioEngine
+
+T = TypeVar("T")
 
 FRAME_S = 2048 / 44_100
 
@@ -22,8 +25,8 @@ def speak(engine: OpenAudioEngine, text: str, seed: int) -> Spoken:
     return Spoken(first_s, time.perf_counter() - started, round(audio_s / FRAME_S))
 
 
-def together(callers: int, call: Callable[[int], Spoken]) -> tuple[float, list[Spoken]]:
-    """So many calls at once: seconds until the last ended, and each of them."""
+def together(callers: int, call: Callable[[int], T]) -> tuple[float, list[T]]:
+    """So many calls at once: seconds until the last ended, and what each gave."""
     with ThreadPoolExecutor(callers) as pool:
         started = time.perf_counter()
         spoken = list(pool.map(call, range(callers)))

@@ -44,6 +44,22 @@ def main() -> None:
 
 def measure(folder: Path, args: argparse.Namespace) -> None:
     cuda = args.device != "cpu"
+    ours, frames = measure_ours(folder, args)
+    if cuda:
+        torch.cuda.empty_cache()
+    theirs = UpstreamEngine(folder, getattr(torch, args.dtype), args.device, compiled=cuda)
+    theirs.speak(TEXT, 0, frames)  # compiles
+    started = time.perf_counter()
+    upstream = [theirs.speak(TEXT, n, frames) for n in range(args.texts)]
+    rate = sum(text.frames for text in upstream) / (time.perf_counter() - started)
+    report("fish-speech, one caller", rate, upstream)
+    for streams, of_ours in ours.items():
+        print(f"{streams} streams: {of_ours / rate:.1f} x fish-speech's frames a second")
+
+
+def measure_ours(folder: Path, args: argparse.Namespace) -> tuple[dict[int, float], int]:
+    """Frames a second for each number of streams, and how many frames a text has."""
+    cuda = args.device != "cpu"
     name = torch.cuda.get_device_name() if cuda else "CPU"
     started = time.perf_counter()
     settings = OpenAudioSettings(
@@ -52,36 +68,23 @@ def measure(folder: Path, args: argparse.Namespace) -> None:
     engine = OpenAudioEngine(settings)
     engine.warm_up()
     print(f"{name}, {args.dtype}: ready after {time.perf_counter() - started:.1f} s{memory(cuda)}")
-    ours: dict[int, float] = {}
+    rates: dict[int, float] = {}
+    every: list[Spoken] = []
     for streams in args.streams:
-        spoken: list[list[Spoken]] = [[] for _ in range(streams)]
-
-        def stream(index: int, into: list[list[Spoken]] = spoken) -> Spoken:
-            for n in range(args.texts):
-                into[index].append(speak(engine, TEXT, 100 * index + n))
-            return into[index][-1]
-
-        took, _ = together(streams, stream)
-        every = [text for of in spoken for text in of]
-        ours[streams] = sum(text.frames for text in every) / took
-        report(f"{streams} streams", ours[streams], every)
+        took, of_streams = together(streams, lambda n: stream(engine, n, args.texts))
+        every = [text for of in of_streams for text in of]
+        rates[streams] = sum(text.frames for text in every) / took
+        report(f"{streams} streams", rates[streams], every)
         if cuda:
             floor = floor_s(S1_MINI, streams, name)
-            share = f"{floor * ours[streams] / streams:.0%}" if floor else "unknown"
+            share = f"{floor * rates[streams] / streams:.0%}" if floor else "unknown"
             print(f"   share of the memory-bandwidth floor {share}{memory(cuda)}")
     engine.close()
-    del engine
-    if cuda:
-        torch.cuda.empty_cache()
-    theirs = UpstreamEngine(folder, getattr(torch, args.dtype), args.device, compiled=cuda)
-    frames = every[0].frames
-    theirs.speak(TEXT, 0, frames)  # compiles
-    started = time.perf_counter()
-    upstream = [theirs.speak(TEXT, n, frames) for n in range(args.texts)]
-    rate = sum(text.frames for text in upstream) / (time.perf_counter() - started)
-    report("fish-speech, one caller", rate, upstream)
-    for streams, of_ours in ours.items():
-        print(f"{streams} streams: {of_ours / rate:.1f} x fish-speech's frames a second")
+    return rates, every[0].frames
+
+
+def stream(engine: OpenAudioEngine, index: int, texts: int) -> list[Spoken]:
+    return [speak(engine, TEXT, 100 * index + n) for n in range(texts)]
 
 
 def report(name: str, rate: float, spoken: list[Spoken]) -> None:
