@@ -300,4 +300,9 @@ def _is_done(step: "concurrent.futures.Future[Any]") -> bool:
 
 
 def _end(loop: asyncio.AbstractEventLoop) -> None:
-    loop.call_soon_threadsafe(loop.stop)
+    def stop() -> None:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.call_soon(loop.stop)
+
+    loop.call_soon_threadsafe(stop)

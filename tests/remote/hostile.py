@@ -49,6 +49,7 @@ def hostile(*answers: Answer) -> Iterator[Hostile]:
     try:
         yield server
     finally:
+        listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         listener.close()
 
 

@@ -9,6 +9,8 @@ from tests.serve.cluster import Cluster, derived_config, launched
 
 LONG_REPLY = " ".join(f"Sentence number {n} is written by the slow model." for n in range(1, 40))
 
+NOWHERE = "http://127.0.0.1:9"
+
 APPLICATIONS = {
     # Served at `/`: everything takes a moment. Its replicas are never killed, so it can be counted.
     # It has the keys of a LiveKit server: without them, two routes answer 503.
@@ -26,16 +28,28 @@ APPLICATIONS = {
         "llm": {"first_token_s": 30.0},
         "tts": {"first_audio_s": 30.0},
     },
+    # The first engine that hears, and that speaks, is on a machine that is not there.
+    "chained": {
+        "stt": {
+            "engine": "fallback",
+            "order": [{"engine": "openai_api", "base_url": NOWHERE}, {"engine": "fake"}],
+        },
+        "tts": {
+            "engine": "fallback",
+            "order": [{"engine": "openaudio_api", "base_url": NOWHERE}, {"engine": "fake"}],
+            "stand_ins": {"*": "high"},
+        },
+    },
 }
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The launcher over three applications: `/`, `/slow` and `/stalled`."""
+    """The launcher over four applications: `/`, `/slow`, `/stalled` and `/chained`."""
     folder = tmp_path_factory.mktemp("serve")
     config = derived_config(folder / "config.yaml", APPLICATIONS)
     with launched(config, folder / "launcher.log") as started:
-        for prefix in ("", "/slow", "/stalled"):
+        for prefix in ("", "/slow", "/stalled", "/chained"):
             started.wait_ready(prefix)
         yield started
         status = started.stop()
