@@ -20,16 +20,28 @@ class Variable:
     parse: Callable[[str], object] = str
     instead: str | None = None
     file_path: tuple[str, ...] = ()  # where the text leads that names a file
+    selects: bool = False  # whether the engine is used where it was not
+    elsewhere: tuple[
+        tuple[str, tuple[str, ...]], ...
+    ] = ()  # other engines, and where it leads there
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """A variable that is set, and the setting it changes."""
+    """A variable that is set, and the setting it changes: one for each engine that has one.
+
+    Without an engine there is one path. `selects` uses the engine where it was not.
+    """
 
     name: str
-    path: tuple[str, ...]
-    engine: str | None
+    paths: dict[str | None, tuple[str, ...]]
     value: object
+    selects: bool = False
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Where it leads, without regard to engines."""
+        return next(iter(self.paths.values()))
 
 
 @dataclass(slots=True)
@@ -79,15 +91,20 @@ def _upper(text: str) -> str:
 
 
 def _whisper(text: str) -> str:
-    if not _boolean(text):
-        raise ValueError("faster-whisper is the engine here; choose another with 'stt.engine'")
-    return "faster_whisper"
+    return "faster_whisper" if _boolean(text) else "openai_api"
 
 
-_HOSTED_STT = (
-    "Speech is recognised on this machine; choose the model with FASTER_WHISPER_MODEL_SIZE."
-)
-_HOSTED_TTS = "The voice is a deployment of this graph; choose it under 'tts' in the Serve YAML."
+def _transcript_format(text: str) -> str:
+    """What to ask a hosted Whisper for, so that the format of an answer can be made of it."""
+    match text.strip().lower():
+        case "json" | "text":
+            return "json"
+        case "verbose_json" | "srt" | "vtt":
+            return "verbose_json"
+        case _:
+            raise ValueError("use json, text, verbose_json, srt or vtt")
+
+
 _COMMON = {"DOCS_URL", "OPENAPI_URL"}  # too near to other programs' names to look for typos of them
 _FIXED_DOCS = "The page is /docs, and what it shows is /openapi.json."
 
@@ -102,7 +119,12 @@ VARIABLES: tuple[Variable, ...] = (
         ("stt", "compute_type"),
         "faster_whisper",
     ),
-    Variable("ENABLE_FASTER_WHISPER", "true", ("stt", "engine"), "faster_whisper", _whisper),
+    Variable(
+        "ENABLE_FASTER_WHISPER",
+        "false: speech is recognised by a hosted Whisper",
+        ("stt", "engine"),
+        parse=_whisper,
+    ),
     Variable(
         "LLM_CONTEXT_SIZE", "context in tokens", ("llm", "context_tokens"), "llama_cpp", _integer
     ),
@@ -119,7 +141,13 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("LLM_REQUEST_TIMEOUT", "seconds for a reply", ("timeouts", "llm_s"), None, float),
     Variable("OPENAUDIO_DEFAULT_FORMAT", "audio format", ("audio", "default_format")),
-    Variable("OPENAUDIO_DEFAULT_REFERENCE_ID", "voice", ("tts", "default_voice"), "piper"),
+    Variable(
+        "OPENAUDIO_DEFAULT_REFERENCE_ID",
+        "voice, or reference id at the voice server",
+        ("tts", "default_voice"),
+        "piper",
+        elsewhere=(("openaudio_api", ("tts", "default_reference_id")),),
+    ),
     Variable(
         "OPENAUDIO_DEFAULT_NORMALIZE",
         "loudness normalisation",
@@ -202,21 +230,33 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("USE_SCALAR_DOCS", "true: /docs is served", ("docs", "enabled"), None, _boolean),
     Variable("DOCS_URL", "path of the page", instead=_FIXED_DOCS),
     Variable("OPENAPI_URL", "path of the description", instead=_FIXED_DOCS),
-    Variable("OPENAI_API_KEY", "hosted Whisper", instead=_HOSTED_STT),
-    Variable("OPENAI_API_BASE", "hosted Whisper", instead=_HOSTED_STT),
-    Variable("OPENAI_WHISPER_MODEL", "hosted Whisper", instead=_HOSTED_STT),
+    Variable("OPENAI_API_KEY", "key of the hosted Whisper", ("remote_keys", "openai")),
+    Variable("OPENAI_API_BASE", "address of the hosted Whisper", ("stt", "base_url"), "openai_api"),
+    Variable("OPENAI_WHISPER_MODEL", "hosted speech model", ("stt", "model"), "openai_api"),
     Variable(
         "OPENAI_WHISPER_RESPONSE_FORMAT",
-        "hosted Whisper",
-        instead="Each request to /v1/speech-to-text names its own response_format.",
+        "json, verbose_json, …: what the hosted Whisper is asked for",
+        ("stt", "response_format"),
+        "openai_api",
+        _transcript_format,
     ),
-    Variable("OPENAUDIO_API_BASE", "separate voice server", instead=_HOSTED_TTS),
-    Variable("OPENAUDIO_API_KEY", "separate voice server", instead=_HOSTED_TTS),
-    Variable("OPENAUDIO_TTS_PATH", "separate voice server", instead=_HOSTED_TTS),
+    Variable("OPENAUDIO_API_KEY", "key of the voice server", ("remote_keys", "openaudio")),
+    Variable(
+        "OPENAUDIO_API_BASE",
+        "address of a voice server, which then speaks",
+        ("tts", "base_url"),
+        "openaudio_api",
+        selects=True,
+    ),
+    Variable(
+        "OPENAUDIO_TTS_PATH", "path of the voice server", ("tts", "tts_path"), "openaudio_api"
+    ),
     Variable(
         "OPENAUDIO_MAX_RETRIES",
-        "separate voice server",
-        instead="A lost replica is retried once by the graph.",
+        "attempts after the first one",
+        ("tts", "max_retries"),
+        "openaudio_api",
+        _integer,
     ),
     Variable(
         "LLM_STREAM_CHUNK_SIZE",
@@ -241,7 +281,10 @@ _SECRETS = {
     for variable in VARIABLES
     if variable.name.endswith(("_KEY", "_KEYS", "_SECRET"))
 }
-SECRET_PATHS = [path for path in _SECRETS.values() if path]
+SECRET_NAMES = {
+    "api_key",
+    *(path[-1] for path in _SECRETS.values()),
+}  # of settings, wherever they are
 
 
 def read_environment(environ: Mapping[str, str]) -> Environment:
@@ -275,13 +318,14 @@ def is_secret(name: str) -> bool:
 
 def _override(name: str, text: str, variable: Variable) -> Override:
     if variable.file_path and (file := _named_file(text)):
-        return Override(name, variable.file_path, variable.engine, file)
+        return Override(name, {None: variable.file_path}, file)
     try:
         value = variable.parse(text)
     except ValueError as error:
         shown = "hidden" if {"KEY", "KEYS", "SECRET"} & set(name.upper().split("_")) else repr(text)
         raise SettingsError(name, f"{error} (it is {shown})") from None
-    return Override(name, variable.path, variable.engine, value)
+    paths = {variable.engine: variable.path, **dict(variable.elsewhere)}
+    return Override(name, paths, value, variable.selects)
 
 
 def _refuse_typo(name: str, known: list[str]) -> None:

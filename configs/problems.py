@@ -2,7 +2,7 @@
 
 from pydantic import ValidationError
 
-_SECRET = {"keys_sha256", "api_key", "api_secret"}
+_SECRET = {"keys_sha256", "api_key", "api_secret", "remote_keys"}
 
 
 class SettingsError(ValueError):
@@ -23,6 +23,8 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
     # Behind 'stt', 'llm' and 'tts' pydantic names the engine that was chosen: not part of the key.
     if len(place) > 1 and place[0] in ("stt", "llm", "tts"):
         del place[1]
+        if place[1] == "order" and len(place) > 3:
+            del place[3]
     key = ".".join(place) or "args"
     reason = problem["msg"]
     if problem["type"] == "extra_forbidden":

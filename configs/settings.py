@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from configs.environment import SECRET_PATHS, Environment, is_secret, read_environment
+from configs.environment import SECRET_NAMES, Environment, Override, is_secret, read_environment
 from configs.problems import SettingsError, first_problem
 from configs.secret import Secret
 
@@ -20,6 +20,37 @@ Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?|auto)$")]
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# ---- what remote engines and chains of engines have in common ---------------------------------
+
+
+class RemoteSettings(_Settings):
+    """An engine on another machine."""
+
+    api_key: SecretStr | None = Field(
+        default=None, description="Sent as `Authorization: Bearer`; none: of `remote_keys`."
+    )
+    connect_s: float = Field(default=3.0, gt=0, le=60)
+    max_retries: int = Field(
+        default=2,
+        ge=0,
+        le=10,
+        description="After failures that may pass: no connection, 429, 502, 503, 504.",
+    )
+    workers: int = Field(default=8, ge=1, le=256, description="Requests at the same time.")
+
+
+class CircuitSettings(_Settings):
+    """When an engine of a chain is left alone for a while."""
+
+    failures: int = Field(default=3, ge=1, le=1000, description="In a row, that open the circuit.")
+    open_s: float = Field(
+        default=30.0, gt=0, le=3600, description="Then one request tries the engine again."
+    )
+
+
+_BASE_URL = r"^https?://[^\s?#@]+$"
 
 
 # ---- speech to text ---------------------------------------------------------------------------
@@ -54,7 +85,43 @@ class FakeSttSettings(_Settings):
     workers: int = Field(default=1, ge=1, le=64)
 
 
-SttSettings = Annotated[WhisperSettings | FakeSttSettings, Field(discriminator="engine")]
+class OpenAiSttSettings(RemoteSettings):
+    """A hosted Whisper, or another service that speaks OpenAI's transcriptions."""
+
+    engine: Literal["openai_api"] = "openai_api"
+    base_url: str = Field(default="https://api.openai.com/v1", max_length=512, pattern=_BASE_URL)
+    model: str = Field(default="gpt-4o-mini-transcribe", min_length=1, max_length=128)
+    response_format: Literal["json", "verbose_json"] | None = Field(
+        default=None,
+        description="'verbose_json' has times. None: 'json' for models named gpt-*, which have no other.",
+    )
+    total_s: float = Field(
+        default=60.0, gt=0, le=600, description="For an answer, retries included."
+    )
+
+
+SttMember = Annotated[
+    WhisperSettings | OpenAiSttSettings | FakeSttSettings, Field(discriminator="engine")
+]
+
+
+class FallbackSttSettings(_Settings):
+    """Engines in the order in which they are asked, until one answers."""
+
+    engine: Literal["fallback"] = "fallback"
+    order: tuple[SttMember, ...] = Field(min_length=2, max_length=4)
+    circuit: CircuitSettings = CircuitSettings()
+
+    @property
+    def workers(self) -> int:
+        """Utterances heard at the same time; each engine keeps to its own number."""
+        return max(member.workers for member in self.order)
+
+
+SttSettings = Annotated[
+    WhisperSettings | OpenAiSttSettings | FallbackSttSettings | FakeSttSettings,
+    Field(discriminator="engine"),
+]
 
 
 # ---- language model ---------------------------------------------------------------------------
@@ -219,8 +286,72 @@ class FakeTtsSettings(_Settings):
     workers: int = Field(default=1, ge=1, le=64)
 
 
+class OpenAudioApiSettings(RemoteSettings):
+    """A fish-speech API server, or another that speaks its protocol."""
+
+    engine: Literal["openaudio_api"] = "openaudio_api"
+    base_url: str = Field(default="http://localhost:8080", max_length=512, pattern=_BASE_URL)
+    tts_path: str = Field(default="/v1/tts", pattern=r"^/[A-Za-z0-9._~/-]{0,127}$")
+    health_path: str = Field(default="/v1/health", pattern=r"^/[A-Za-z0-9._~/-]{0,127}$")
+    first_audio_s: float = Field(
+        default=15.0,
+        gt=0,
+        le=600,
+        description="For the first audio of a sentence, retries included.",
+    )
+    total_s: float = Field(default=60.0, gt=0, le=600, description="For a whole sentence.")
+    max_audio_s: float = Field(
+        default=120.0, gt=0, le=600, description="Audio that one sentence may last."
+    )
+    stream: bool = Field(default=True, description="Ask for the audio as it is made.")
+    sample_rate: int = Field(
+        default=44_100, ge=8_000, le=48_000, description="Of audio without a header, and as served."
+    )
+    voices: dict[str, str] = Field(
+        default={"default": ""},
+        min_length=1,
+        max_length=256,
+        description="Name of each voice -> reference id at the server; '' is `default_reference_id`.",
+    )
+    default_voice: str = "default"
+    default_reference_id: str | None = Field(
+        default=None, max_length=256, description="None: the server's own voice."
+    )
+    language: str = Field(default="en", min_length=2, max_length=16)
+
+
+TtsMember = Annotated[
+    PiperSettings | OpenAudioSettings | OpenAudioApiSettings | FakeTtsSettings,
+    Field(discriminator="engine"),
+]
+
+
+class FallbackTtsSettings(_Settings):
+    """Engines in the order in which they are asked, until one speaks. The voices are the first one's."""
+
+    engine: Literal["fallback"] = "fallback"
+    order: tuple[TtsMember, ...] = Field(min_length=2, max_length=4)
+    stand_ins: dict[str, str] = Field(
+        default={},
+        max_length=256,
+        description="A voice of the first engine -> the voice in its place, where another engine has "
+        "none of that name; '*' is any voice. An engine without a stand-in is passed over.",
+    )
+    circuit: CircuitSettings = CircuitSettings()
+
+    @property
+    def workers(self) -> int:
+        """Texts spoken at the same time; each engine keeps to its own number."""
+        return max(member.workers for member in self.order)
+
+
 TtsSettings = Annotated[
-    PiperSettings | OpenAudioSettings | FakeTtsSettings, Field(discriminator="engine")
+    PiperSettings
+    | OpenAudioSettings
+    | OpenAudioApiSettings
+    | FallbackTtsSettings
+    | FakeTtsSettings,
+    Field(discriminator="engine"),
 ]
 
 
@@ -525,6 +656,13 @@ class LiveKitSettings(_Settings):
     token_ttl_s: int = Field(default=3600, ge=60, le=86_400)
 
 
+class RemoteKeySettings(_Settings):
+    """Keys of remote engines that name none themselves."""
+
+    openai: SecretStr | None = Field(default=None, description="Of `openai_api` engines.")
+    openaudio: SecretStr | None = Field(default=None, description="Of `openaudio_api` engines.")
+
+
 class DocsSettings(_Settings):
     """The API's description."""
 
@@ -552,8 +690,13 @@ class AppSettings(_Settings):
     livekit: LiveKitSettings = LiveKitSettings()
     docs: DocsSettings = DocsSettings()
     voices: VoiceLibrarySettings = VoiceLibrarySettings()
+    remote_keys: RemoteKeySettings = RemoteKeySettings()
     request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]{1,64}$")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+# Remote engines, and whose key each needs: stage, engine, name in `remote_keys`.
+_KEYED = (("stt", "openai_api", "openai"), ("tts", "openaudio_api", "openaudio"))
 
 
 def load_settings(
@@ -583,7 +726,30 @@ def load_settings(
         environment.warnings.append(
             "There are rate limits, but they are off: set RATE_LIMIT_ENABLED (access.rate.enabled)."
         )
+    environment.warnings.extend(_remote_warnings(settings))
     return settings, environment.warnings
+
+
+def _remote_warnings(settings: AppSettings) -> list[str]:
+    warnings: list[str] = []
+    for stage, engine, name in _KEYED:
+        used = getattr(settings, stage)
+        engines = {each.engine for each in getattr(used, "order", (used,))}
+        if getattr(settings.remote_keys, name) and engine not in engines:
+            variable = f"{name.upper()}_API_KEY"
+            warnings.append(
+                f"{variable} (remote_keys.{name}) is not used: no engine is '{engine}'."
+            )
+    if isinstance(settings.tts, FallbackTtsSettings):
+        earlier = settings.tts.order[:-1]
+        spent_s = sum(m.first_audio_s for m in earlier if isinstance(m, OpenAudioApiSettings))
+        limit_s = settings.timeouts.tts_first_audio_s
+        if spent_s >= limit_s:
+            warnings.append(
+                f"The last engine of 'tts.order' may be asked too late: those before it take up to "
+                f"{spent_s:g} s, and timeouts.tts_first_audio_s is {limit_s:g} s."
+            )
+    return warnings
 
 
 def move_secrets(
@@ -602,10 +768,7 @@ def move_secrets(
     for args in moved:
         for override in overrides:
             _put(args, override.path, override.value)
-        for path in SECRET_PATHS:
-            section = args.get(path[0]) or {}
-            if path[-1] in section:
-                section[path[-1]] = _hidden(section[path[-1]])
+        _hide(args)
     for name in secrets:
         del environ[name]
     return moved
@@ -615,6 +778,16 @@ def _put(tree: dict[str, Any], path: tuple[str, ...], value: object) -> None:
     for part in path[:-1]:
         tree = tree.setdefault(part, {})
     tree[path[-1]] = value
+
+
+def _hide(tree: Any) -> None:
+    """Hide the secrets of a section and of those in it, by the names that settings have for them."""
+    for name, value in cast("dict[str, Any]", tree).items():
+        if name in SECRET_NAMES and not isinstance(value, dict):
+            tree[name] = _hidden(value)
+        for section in value if isinstance(value, list) else [value]:
+            if isinstance(section, dict):
+                _hide(section)
 
 
 def _hidden(value: object) -> object:
@@ -629,20 +802,59 @@ def _hidden(value: object) -> object:
 
 def _overlay(base: AppSettings, environment: Environment) -> AppSettings:
     tree = base.model_dump()
-    for override in environment.overrides:
-        node = tree
-        for part in override.path[:-1]:
-            node = node[part]
-        engine = node.get("engine")
-        if override.engine is not None and engine != override.engine:
-            environment.warnings.append(
-                f"{override.name} is ignored: it is for the {override.engine} engine, "
-                f"and the configuration uses '{engine}'."
-            )
-            continue
-        node[override.path[-1]] = override.value
+    # What chooses an engine comes first: the rest is for the engine that was chosen.
+    for override in sorted(environment.overrides, key=lambda each: not _chooses(each)):
+        stage = tree[override.path[0]]
+        if override.path[-1] == "engine":
+            if stage["engine"] != override.value and override.value not in _names(stage):
+                tree[override.path[0]] = {"engine": override.value}
+        elif None in override.paths:
+            _put(tree, override.path, override.value)
+        else:
+            _put_for_engines(tree, override, environment.warnings)
         try:
             AppSettings.model_validate(tree)
         except ValidationError as error:
             raise SettingsError(override.name, first_problem(error)[1]) from None
+    _hand_out_keys(tree)
     return AppSettings.model_validate(tree)
+
+
+def _chooses(override: Override) -> bool:
+    return override.selects or override.path[-1] == "engine"
+
+
+def _put_for_engines(tree: dict[str, Any], override: Override, warnings: list[str]) -> None:
+    """Change a setting of every engine that has it; a stage may be a chain of engines."""
+    part = override.path[0]
+    if override.selects and not override.paths.keys() & _names(tree[part]):
+        (engine,) = override.paths
+        tree[part] = {"engine": engine}
+    found = False
+    for node in _engines(tree[part]):
+        path = override.paths.get(node["engine"])
+        if path is not None:
+            found = True
+            node[path[-1]] = override.value
+    if not found:
+        engine = next(iter(override.paths))
+        warnings.append(
+            f"{override.name} is ignored: it is for the {engine} engine, "
+            f"and the configuration uses '{tree[part]['engine']}'."
+        )
+
+
+def _engines(stage: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(stage["order"]) if "order" in stage else [stage]
+
+
+def _names(stage: dict[str, Any]) -> set[str]:
+    return {node["engine"] for node in _engines(stage)}
+
+
+def _hand_out_keys(tree: dict[str, Any]) -> None:
+    """A remote engine that names no key has the one of `remote_keys`."""
+    for stage, engine, name in _KEYED:
+        for node in _engines(tree[stage]):
+            if node["engine"] == engine and not node.get("api_key"):
+                node["api_key"] = tree["remote_keys"][name]

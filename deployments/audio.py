@@ -8,10 +8,14 @@ WHISPER_SAMPLE_RATE = 16_000
 
 @dataclass(frozen=True, slots=True)
 class Pcm:
-    """Mono audio: signed 16-bit little-endian samples at `sample_rate` Hz."""
+    """Mono audio: signed 16-bit little-endian samples at `sample_rate` Hz.
+
+    `engine` names the one of several engines that made it.
+    """
 
     samples: bytes
     sample_rate: int
+    engine: str | None = None
 
     @property
     def duration_s(self) -> float:

@@ -36,6 +36,7 @@ SpeechError
 ├── RateLimited               the caller's share is used up
 ├── NotConfigured             a part of the service that the operator has not set up
 ├── StageFailed               a stage broke while it worked
+│   └── RequestRefused        a remote engine would not take this one request
 ├── StageUnavailable          no replica of a stage answers
 ├── StageOverloaded           a stage has no room
 ├── StageTimeout              a stage did not answer in time
@@ -569,6 +570,10 @@ class StageFailed(_StageError):
     @property
     def message(self) -> str:
         return f"The {self.stage} stage failed."
+
+
+class RequestRefused(StageFailed):
+    """The remote engine works, and would not take this one request; the log holds its status."""
 
 
 class StageUnavailable(_StageError):

@@ -62,13 +62,17 @@ class TranscriptionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was said; `text` is empty where nobody spoke."""
+    """What was said; `text` is empty where nobody spoke.
+
+    `engine` names the one of several engines that heard it.
+    """
 
     text: str
     language: str | None
     language_probability: float | None
     duration_s: float
     segments: tuple[Segment, ...] = ()
+    engine: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from configs.environment import VARIABLES
 from configs.settings import AppSettings
@@ -137,6 +138,8 @@ def _bound(part: Any) -> str:
 
 
 def _shown(value: Any) -> str:
+    if value is PydanticUndefined:
+        return "needed"
     if value is None or value == ():
         return "none"
     text = f"{value}" if not isinstance(value, bool) else str(value).lower()

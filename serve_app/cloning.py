@@ -20,13 +20,13 @@ from deployments.errors import (
     RecordingTooShort,
     UnsupportedFormat,
 )
+from deployments.languages import language_code
 from deployments.messages import TranscriptionRequest, VoiceReference
+from deployments.resample import Resampler
 from serve_app.caller import Caller
 from serve_app.hearing.voice_activity import SileroModel, VoiceActivity
 from serve_app.hearing.window import WINDOW_SAMPLES
-from serve_app.media.resample import Resampler
 from serve_app.media.sniff import Upload
-from serve_app.protocol.languages import language_code
 from serve_app.services import Services
 
 _SAMPLE_RATE = 48_000  # all that a recording holds; an engine converts it to its own rate

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePath
 
-from configs.settings import AppSettings, LlmSettings, SttSettings, TtsSettings
+from configs.settings import (
+    AppSettings,
+    FallbackSttSettings,
+    FallbackTtsSettings,
+    LlmSettings,
+    SttSettings,
+    TtsSettings,
+)
 from deployments.errors import ModelNotFound
 
 _NAME_LIMIT = 128
@@ -68,7 +75,12 @@ class ModelCatalog:
 
 
 def _id(part: SttSettings | LlmSettings | TtsSettings, stage: str) -> str:
-    """A name without any path of this machine: 'tiny.en', 'owner/repository', 'fake-llm'."""
+    """A name without any path of this machine: 'tiny.en', 'owner/repository', 'fake-llm'.
+
+    Several engines have the first one's name.
+    """
+    if isinstance(part, FallbackSttSettings | FallbackTtsSettings):
+        return _id(part.order[0], stage)
     reference = str(getattr(part, "model", ""))
     if not reference:
         return f"fake-{stage}" if part.engine == "fake" else part.engine

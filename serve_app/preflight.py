@@ -1,14 +1,21 @@
 """Whether this machine can run a configuration: told, and fetched, before anything is started."""
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import ctranslate2
 
 from configs.settings import (
     AppSettings,
+    FallbackSttSettings,
+    FallbackTtsSettings,
     LlamaCppSettings,
     OpenAudioSettings,
     PiperSettings,
+    SttMember,
+    SttSettings,
+    TtsMember,
+    TtsSettings,
     WhisperSettings,
 )
 from deployments.errors import InvalidSetting
@@ -25,30 +32,52 @@ def check_machine(settings: AppSettings) -> None:
         InvalidSetting: a device is not there, or the file of the API keys cannot be used.
     """
     known_keys(settings.access)
-    stt, llm, tts = settings.stt, settings.llm, settings.tts
-    if isinstance(stt, WhisperSettings):
-        _check_cuda("stt.device", stt.device)
-    if isinstance(llm, LlamaCppSettings):
-        check_device(llm)
-    if isinstance(tts, OpenAudioSettings):
-        _check_openaudio(tts)
-    if isinstance(stt, WhisperSettings):
-        resolve_weights("stt.model", stt.model, "whisper")
-    if isinstance(llm, LlamaCppSettings):
-        resolve_weights("llm.model", llm.model, "gguf")
-    if isinstance(tts, PiperSettings):
-        for name, reference in tts.voices.items():
-            resolve_weights(f"tts.voices.{name}", reference, "piper")
-    if isinstance(tts, OpenAudioSettings):
-        resolve_weights("tts.model", tts.model, "openaudio")
+    engines = [*_engines("stt", settings.stt), *_engines("tts", settings.tts)]
+    if isinstance(settings.llm, LlamaCppSettings):
+        check_device(settings.llm)
+    for place, engine in engines:
+        _check_device(place, engine)
+    if isinstance(settings.llm, LlamaCppSettings):
+        resolve_weights("llm.model", settings.llm.model, "gguf")
+    for place, engine in engines:
+        _find_weights(place, engine)
 
 
-def _check_openaudio(settings: OpenAudioSettings) -> None:
+def _engines(
+    stage: str, settings: SttSettings | TtsSettings
+) -> Iterator[tuple[str, SttMember | TtsMember]]:
+    """Every engine of a stage, by its place in the settings."""
+    if isinstance(settings, FallbackSttSettings | FallbackTtsSettings):
+        for number, member in enumerate(settings.order):
+            yield f"{stage}.order.{number}", member
+    else:
+        yield stage, settings
+
+
+def _check_device(place: str, engine: SttMember | TtsMember) -> None:
+    if isinstance(engine, WhisperSettings):
+        _check_cuda(f"{place}.device", engine.device)
+    if isinstance(engine, OpenAudioSettings):
+        _check_openaudio(place, engine)
+
+
+def _find_weights(place: str, engine: SttMember | TtsMember) -> None:
+    if isinstance(engine, WhisperSettings):
+        resolve_weights(f"{place}.model", engine.model, "whisper")
+    if isinstance(engine, PiperSettings):
+        for name, reference in engine.voices.items():
+            resolve_weights(f"{place}.voices.{name}", reference, "piper")
+    if isinstance(engine, OpenAudioSettings):
+        resolve_weights(f"{place}.model", engine.model, "openaudio")
+
+
+def _check_openaudio(place: str, settings: OpenAudioSettings) -> None:
     if find_spec("fish_speech") is None or find_spec("torch") is None:
         raise InvalidSetting(
-            "tts.engine", "the OpenAudio engine is not installed; run: scripts/setup.sh openaudio"
+            f"{place}.engine",
+            "the OpenAudio engine is not installed; run: scripts/setup.sh openaudio",
         )
-    _check_cuda("tts.device", settings.device)
+    _check_cuda(f"{place}.device", settings.device)
 
 
 def _check_cuda(key: str, device: str) -> None:

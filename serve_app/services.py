@@ -36,6 +36,8 @@ from serve_app.ears import Ears
 from serve_app.media.decode import AudioDecoder
 from serve_app.model_catalog import ModelCatalog
 
+ENGINE_HEADER = "x-engine"  # which engine answered, where several could
+
 
 class Stage(Protocol):
     """A stage that can be asked whether it is there."""

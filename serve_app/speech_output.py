@@ -25,6 +25,7 @@ class SpeechOutput:
         self._format = normalize_format(fields.format or audio.default_format)
         self.format = (fields.format or audio.default_format).lower()
         self.reference_id = fields.reference_id
+        self._engine = services.settings.tts.engine
         self._rate = fields.sample_rate
         if self._rate is None and audio.default_sample_rate is not None:
             # The operator's choice bends to what the format can hold; a client's is refused.
@@ -40,6 +41,10 @@ class SpeechOutput:
             temperature=fields.temperature,
             top_p=fields.top_p,
         )
+
+    def engine(self, piece: Pcm) -> str:
+        """Which engine made a piece."""
+        return piece.engine or self._engine
 
     @property
     def media_type(self) -> str:

@@ -1,14 +1,24 @@
 """The `stt` deployment: one engine, its threads, its metrics."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import assert_never
 
-from configs.settings import FakeSttSettings, SttSettings, WhisperSettings
+from configs.settings import (
+    FakeSttSettings,
+    FallbackSttSettings,
+    OpenAiSttSettings,
+    SttSettings,
+    WhisperSettings,
+)
+from deployments.errors import StageUnavailable
+from deployments.fallback import Watch
 from deployments.messages import Segment, Transcript, TranscriptionRequest
-from deployments.metrics import StageMetrics
+from deployments.metrics import EngineMetrics, StageMetrics
 from deployments.pump import iterate_in_thread, run_in_thread
+from deployments.remote import Reachable
 from deployments.stt.engine import SttEngine, whole_transcript
 
 
@@ -16,7 +26,8 @@ class SttServer:
     """Transcribes utterances, as many at a time as the engine has workers."""
 
     def __init__(self, settings: SttSettings) -> None:
-        self._engine = build_stt_engine(settings)
+        self._engines = EngineMetrics("stt")
+        self._engine = build_stt_engine(settings, self._engines)
         self._engine.warm_up()
         self._executor = ThreadPoolExecutor(settings.workers, thread_name_prefix="stt")
         self._metrics = StageMetrics("stt")
@@ -53,20 +64,36 @@ class SttServer:
                     yield item
 
     async def ping(self) -> None:
-        """Answer, so that the caller knows a replica is there."""
+        """Answer, so that the caller knows a replica is there, and what it needs elsewhere, too.
+
+        Raises:
+            StageUnavailable: the engine is on another machine, which does not answer.
+        """
+        if isinstance(self._engine, Reachable) and not await asyncio.to_thread(self._engine.is_up):
+            raise StageUnavailable("stt")
 
     async def check_health(self) -> None:
         """Called by Serve; a replica whose loop still turns is healthy."""
         self._metrics.refresh()
+        self._engines.refresh()
 
 
-def build_stt_engine(settings: SttSettings) -> SttEngine:
-    """The engine that the settings name; only its library is imported."""
+def build_stt_engine(settings: SttSettings, watch: Watch | None = None) -> SttEngine:
+    """The engine that the settings name; only its library is imported. `watch` hears of a chain."""
     match settings:
         case WhisperSettings():
             from deployments.stt.faster_whisper import FasterWhisperEngine
 
             return FasterWhisperEngine(settings)
+        case OpenAiSttSettings():
+            from deployments.stt.openai_api import OpenAiSttEngine
+
+            return OpenAiSttEngine(settings)
+        case FallbackSttSettings():
+            from deployments.stt.fallback import FallbackSttEngine
+
+            engines = [build_stt_engine(member) for member in settings.order]
+            return FallbackSttEngine(settings, engines, watch)
         case FakeSttSettings():
             from deployments.stt.fake import FakeSttEngine
 

@@ -1,15 +1,26 @@
 """The `tts` deployment: one engine, its threads, its metrics."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import assert_never
 
-from configs.settings import FakeTtsSettings, OpenAudioSettings, PiperSettings, TtsSettings
+from configs.settings import (
+    FakeTtsSettings,
+    FallbackTtsSettings,
+    OpenAudioApiSettings,
+    OpenAudioSettings,
+    PiperSettings,
+    TtsSettings,
+)
 from deployments.audio import Pcm
+from deployments.errors import StageUnavailable
+from deployments.fallback import Watch
 from deployments.messages import SpeechRequest, VoiceCatalog, VoiceReference
-from deployments.metrics import StageMetrics
+from deployments.metrics import EngineMetrics, StageMetrics
 from deployments.pump import iterate_in_thread, run_in_thread
+from deployments.remote import Reachable
 from deployments.tts.engine import SelfChecking, TtsEngine
 
 
@@ -17,7 +28,8 @@ class TtsServer:
     """Speaks texts, as many at a time as the engine has workers."""
 
     def __init__(self, settings: TtsSettings) -> None:
-        self._engine = build_tts_engine(settings)
+        self._engines = EngineMetrics("tts")
+        self._engine = build_tts_engine(settings, self._engines)
         self._engine.warm_up()
         self._executor = ThreadPoolExecutor(settings.workers, thread_name_prefix="tts")
         self._metrics = StageMetrics("tts")
@@ -51,17 +63,24 @@ class TtsServer:
         return self._engine.voices()
 
     async def ping(self) -> None:
-        """Answer, so that the caller knows a replica is there."""
+        """Answer, so that the caller knows a replica is there, and what it needs elsewhere, too.
+
+        Raises:
+            StageUnavailable: the engine is on another machine, which does not answer.
+        """
+        if isinstance(self._engine, Reachable) and not await asyncio.to_thread(self._engine.is_up):
+            raise StageUnavailable("tts")
 
     async def check_health(self) -> None:
         """Called by Serve; a replica whose loop and engine still turn is healthy."""
         if isinstance(self._engine, SelfChecking):
             self._engine.check_health()
         self._metrics.refresh()
+        self._engines.refresh()
 
 
-def build_tts_engine(settings: TtsSettings) -> TtsEngine:
-    """The engine that the settings name; only its library is imported."""
+def build_tts_engine(settings: TtsSettings, watch: Watch | None = None) -> TtsEngine:
+    """The engine that the settings name; only its library is imported. `watch` hears of a chain."""
     match settings:
         case PiperSettings():
             from deployments.tts.piper import PiperEngine
@@ -71,6 +90,15 @@ def build_tts_engine(settings: TtsSettings) -> TtsEngine:
             from deployments.tts.openaudio.engine import OpenAudioEngine
 
             return OpenAudioEngine(settings)
+        case OpenAudioApiSettings():
+            from deployments.tts.openaudio_api import OpenAudioApiEngine
+
+            return OpenAudioApiEngine(settings)
+        case FallbackTtsSettings():
+            from deployments.tts.fallback import FallbackTtsEngine
+
+            engines = [build_tts_engine(member) for member in settings.order]
+            return FallbackTtsEngine(settings, engines, watch)
         case FakeTtsSettings():
             from deployments.tts.fake import FakeTtsEngine
 

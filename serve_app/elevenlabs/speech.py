@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from deployments.errors import InvalidParameter
+from deployments.languages import language_code
 from deployments.messages import SpeechRequest
 from serve_app.protocol.elevenlabs import VoiceSettings
-from serve_app.protocol.languages import language_code
 from serve_app.services import Services, Voice
 
 _TEMPERATURE_AT_ZERO = 1.4  # so that 0.5 is what a voice was trained with, 0.7

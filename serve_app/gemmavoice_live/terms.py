@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from deployments.errors import InvalidParameter, TextTooLong
+from deployments.languages import language_code
 from serve_app.caller import Caller
 from serve_app.gemmavoice_live.inbox import pcm_rate
 from serve_app.live.config import LiveConfig
 from serve_app.live_desk import default_config
 from serve_app.protocol.gemmavoice import SamplingFields, SynthesisFields
 from serve_app.protocol.gemmavoice_sockets import AudioMessage, ConversationConfig
-from serve_app.protocol.languages import language_code
 from serve_app.sampling import sampling_of
 from serve_app.services import Services
 from serve_app.speech_output import SpeechOutput

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from deployments.audio import Pcm
+from deployments.languages import language_code
 from deployments.messages import Transcript, TranscriptionRequest
 from serve_app.caller import Caller
 from serve_app.gemmavoice_live.inbox import Recording, decoded
 from serve_app.protocol.gemmavoice import TranscriptionOut
 from serve_app.protocol.gemmavoice_sockets import HearingFields, TranscriptForm
-from serve_app.protocol.languages import language_code
 from serve_app.services import Services
 from serve_app.subtitles import to_srt, to_vtt
 

@@ -2,7 +2,7 @@
 
 from deployments.audio import BYTES_PER_SAMPLE, WHISPER_SAMPLE_RATE
 from deployments.errors import UnsupportedFormat
-from serve_app.media.resample import Resampler
+from deployments.resample import Resampler
 
 
 class VoiceStream:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from deployments.audio import BYTES_PER_SAMPLE, Pcm
+from deployments.resample import Resampler, resampled_count
 from serve_app.media.codec import CodecWriter, PieceSink
 from serve_app.media.formats import normalize_format, output_rate
-from serve_app.media.resample import Resampler, resampled_count
 from serve_app.media.wav import wav_header
 
 _SLICE_BYTES = 64 * 1024

@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from deployments.languages import language_name
 from deployments.messages import Segment, Transcript
-from serve_app.protocol.languages import language_name
 from serve_app.protocol.openai_transcription import TranscriptionFields, TranslationFields
 from serve_app.protocol.wire import Wire, example
 

@@ -15,8 +15,8 @@ from pydantic import (
 
 from deployments.audio import Pcm
 from deployments.errors import InvalidParameter
+from deployments.languages import language_code
 from deployments.messages import SpeechDetection, TranscriptionRequest
-from serve_app.protocol.languages import language_code
 from serve_app.protocol.wire import Wire
 
 TranscriptFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]

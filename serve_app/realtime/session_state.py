@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from deployments.errors import InvalidParameter, ModelNotFound, SpeechError, VoiceNotFound
+from deployments.languages import language_code
 from serve_app.hearing.endpointing import Endpointing
 from serve_app.live.config import LiveConfig, TurnTaking
-from serve_app.protocol.languages import language_code
 from serve_app.protocol.realtime_audio import (
     PcmFormat,
     RealtimeSemanticVad,

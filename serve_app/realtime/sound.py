@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from deployments.audio import BYTES_PER_SAMPLE, WHISPER_SAMPLE_RATE, Pcm
+from deployments.resample import Resampler
 from serve_app.media.g711 import RATE_HZ as G711_RATE_HZ, decode_g711, encode_g711
-from serve_app.media.resample import Resampler
 from serve_app.protocol.realtime_audio import PCM_RATE_HZ, AudioFormat
 from serve_app.realtime.refusal import Refused
 

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 
 from deployments.errors import InvalidParameter, SpeechError, TextTooLong
+from deployments.languages import language_code
 from deployments.messages import TranscriptionRequest
 from serve_app.asked_by import AskedBy
 from serve_app.caller import Caller, CallerDep
@@ -27,7 +28,6 @@ from serve_app.dialogue.turn import Turn, TurnRequest
 from serve_app.known_query import KNOWN_QUERY
 from serve_app.protocol.dialogue import DialogueFields
 from serve_app.protocol.gemmavoice import DialogueGeneration, DialogueOut, SynthesisFields
-from serve_app.protocol.languages import language_code
 from serve_app.request_id import request_id_of
 from serve_app.sampling import sampling_of
 from serve_app.services import Services, ServicesDep, Voice

@@ -24,7 +24,7 @@ from serve_app.protocol.openai_speech import (
     SpokenUsage,
 )
 from serve_app.request_id import request_id_of
-from serve_app.services import ServicesDep
+from serve_app.services import ENGINE_HEADER, ServicesDep
 from serve_app.speech_output import SpeechOutput
 from serve_app.sse import sse_data
 from serve_app.streaming import Push, PushResponse
@@ -115,6 +115,7 @@ def _pushed(
         audio_s = 0.0
         async with aclosing(spoken):
             async for piece in spoken:
+                response.headers[ENGINE_HEADER] = output.engine(piece)  # as the first one has it
                 audio_s += piece.duration_s
                 if data := await output.encode(encoder, piece):
                     await push(form.piece(data))
@@ -123,7 +124,8 @@ def _pushed(
         if data := form.end(audio_s):
             await push(data)
 
-    return PushResponse(produce, form.error, form.media_type, headers)
+    response = PushResponse(produce, form.error, form.media_type, headers)
+    return response
 
 
 @router.get("/v1/audio/models", response_model=SpeechModelsOut)

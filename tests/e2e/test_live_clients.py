@@ -15,8 +15,8 @@ from faster_whisper import WhisperModel
 from faster_whisper.audio import decode_audio
 from websockets.sync.client import connect
 
+from deployments.resample import Resampler
 from deployments.weights import resolve_weights
-from serve_app.media.resample import Resampler
 from tests.clients.live_programs import QUESTION, run_program
 from tests.serve.cluster import ROOT, Cluster
 

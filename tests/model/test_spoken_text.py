@@ -9,10 +9,10 @@ import pytest
 from configs.settings import PiperSettings, WhisperSettings
 from deployments.audio import WHISPER_SAMPLE_RATE, Pcm
 from deployments.messages import SpeechRequest, TranscriptionRequest
+from deployments.resample import Resampler
 from deployments.stt.engine import whole_transcript
 from deployments.stt.faster_whisper import FasterWhisperEngine
 from deployments.tts.piper import PiperEngine
-from serve_app.media.resample import Resampler
 from serve_app.spoken_text.normalize import spoken_text
 
 pytestmark = pytest.mark.model

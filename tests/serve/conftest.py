@@ -10,6 +10,8 @@ from tests.serve.cluster import Cluster, derived_config, launched
 
 LONG_REPLY = " ".join(f"Sentence number {n} is written by the slow model." for n in range(1, 40))
 
+NOWHERE = "http://127.0.0.1:9"
+
 APPLICATIONS = {
     # Served at `/`: everything takes a moment. Its replicas are never killed, so it can be counted.
     # It has the keys of a LiveKit server: without them, two routes answer 503.
@@ -31,24 +33,38 @@ APPLICATIONS = {
     "paired": {
         "llm": {"reply": LONG_REPLY, "tokens_per_s": 50.0, "first_token_s": 0.05, "parallel": 2}
     },
+    # The first engine that hears, and that speaks, is on a machine that is not there.
+    "chained": {
+        "stt": {
+            "engine": "fallback",
+            "order": [{"engine": "openai_api", "base_url": NOWHERE}, {"engine": "fake"}],
+        },
+        "tts": {
+            "engine": "fallback",
+            "order": [{"engine": "openaudio_api", "base_url": NOWHERE}, {"engine": "fake"}],
+            "stand_ins": {"*": "high"},
+        },
+    },
 }
 # All of them fit on two CPUs, as Ray counts them.
+_STAGES = ("stt", "llm", "tts", "state")
 _LIGHT = {"ray_actor_options": {"num_cpus": 0.05}}
 DEPLOYMENTS: dict[str, dict[str, Any]] = {
     "paired/stt": _LIGHT,
     "paired/llm": {"num_replicas": 2, "max_ongoing_requests": 2} | _LIGHT,
     "paired/tts": _LIGHT,
     "paired/state": _LIGHT,
+    **{f"{name}/{stage}": _LIGHT for name in ("slow", "stalled", "chained") for stage in _STAGES},
 }
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The launcher over four applications: `/`, `/slow`, `/stalled` and `/paired`."""
+    """The launcher over five applications: `/`, `/slow`, `/stalled`, `/paired` and `/chained`."""
     folder = tmp_path_factory.mktemp("serve")
     config = derived_config(folder / "config.yaml", APPLICATIONS, DEPLOYMENTS)
     with launched(config, folder / "launcher.log") as started:
-        for prefix in ("", "/slow", "/stalled", "/paired"):
+        for prefix in ("", "/slow", "/stalled", "/paired", "/chained"):
             started.wait_ready(prefix)
         yield started
         status = started.stop()

@@ -12,7 +12,13 @@ from pydantic import SecretStr
 
 from configs.environment import VARIABLES, Variable
 from configs.problems import SettingsError
-from configs.settings import AppSettings, load_settings, move_secrets
+from configs.settings import (
+    AppSettings,
+    OpenAiSttSettings,
+    OpenAudioApiSettings,
+    load_settings,
+    move_secrets,
+)
 
 HASHED = tuple(hashlib.sha256(key.encode()).hexdigest() for key in ("one", "two"))
 SETTINGS: Mapping[str, tuple[str, object]] = {
@@ -51,6 +57,18 @@ SETTINGS: Mapping[str, tuple[str, object]] = {
     "RATE_LIMIT_CONCURRENT": ("3", 3),
     "RATE_LIMIT_WINDOW_SECONDS": ("10", 10.0),
     "RATE_LIMIT_BURST_MULTIPLIER": ("2", 2.0),
+    "OPENAI_API_KEY": ("sk-1", SecretStr("sk-1")),
+    "OPENAI_API_BASE": ("http://whisper:8000/v1", "http://whisper:8000/v1"),
+    "OPENAI_WHISPER_MODEL": ("whisper-1", "whisper-1"),
+    "OPENAI_WHISPER_RESPONSE_FORMAT": ("srt", "verbose_json"),
+    "OPENAUDIO_API_KEY": ("sk-2", SecretStr("sk-2")),
+    "OPENAUDIO_API_BASE": ("http://voice:8080", "http://voice:8080"),
+    "OPENAUDIO_TTS_PATH": ("/tts", "/tts"),
+    "OPENAUDIO_MAX_RETRIES": ("5", 5),
+}
+CHOSEN = {  # what the variables of an engine that is not the default one are for
+    "openai_api": {"stt": {"engine": "openai_api"}},
+    "openaudio_api": {"tts": {"engine": "openaudio_api"}},
 }
 LEADING = [variable for variable in VARIABLES if variable.instead is None]
 MEANINGLESS = [variable for variable in VARIABLES if variable.instead is not None]
@@ -62,6 +80,8 @@ LEFT_OFF = {  # what they are for is not enabled
     "RATE_LIMIT_CONCURRENT",
     "RATE_LIMIT_WINDOW_SECONDS",
     "RATE_LIMIT_BURST_MULTIPLIER",
+    "OPENAI_API_KEY",
+    "OPENAUDIO_API_KEY",
 }
 UNCHANGED = {"ENABLE_FASTER_WHISPER", "API_KEY_ENABLED"}  # what they say here is the default
 
@@ -97,8 +117,9 @@ def test_no_variable_is_declared_twice() -> None:
 @pytest.mark.parametrize("variable", LEADING, ids=named)
 def test_a_variable_changes_its_setting_and_nothing_else(variable: Variable) -> None:
     text, expected = SETTINGS[variable.name]
-    default = AppSettings()
-    changed, warnings = load({variable.name: text})
+    chosen = CHOSEN.get(variable.engine or "", {})
+    default = AppSettings.model_validate(chosen)
+    changed, warnings = load({variable.name: text}, **chosen)
     assert setting(changed, variable.path) == expected
     assert len(warnings) == (variable.name in LEFT_OFF)
     assert (changed != default) == (variable.name not in UNCHANGED)
@@ -131,11 +152,48 @@ def test_the_environment_overrides_the_yaml() -> None:
     )
 
 
+def test_a_voice_server_that_is_named_speaks() -> None:
+    environ = {"OPENAUDIO_DEFAULT_REFERENCE_ID": "ibu", "OPENAUDIO_API_BASE": "http://voice"}
+    settings, warnings = load(environ, tts={"engine": "piper", "workers": 2})
+    assert warnings == []
+    assert settings.tts == OpenAudioApiSettings(base_url="http://voice", default_reference_id="ibu")
+
+
+def test_without_faster_whisper_a_hosted_one_hears() -> None:
+    environ = {"OPENAI_WHISPER_MODEL": "whisper-1", "ENABLE_FASTER_WHISPER": "false"}
+    settings, warnings = load(environ, stt={"engine": "faster_whisper", "model": "large-v3"})
+    assert (settings.stt, warnings) == (OpenAiSttSettings(model="whisper-1"), [])
+
+
+def test_a_variable_reaches_its_engine_inside_a_chain() -> None:
+    chain = {"engine": "fallback", "order": [{"engine": "openaudio_api"}, {"engine": "piper"}]}
+    environ = {"OPENAUDIO_API_BASE": "http://voice", "OPENAUDIO_DEFAULT_REFERENCE_ID": "joe"}
+    remote, piper = load(environ, tts=chain)[0].tts.order
+    assert (remote.base_url, remote.default_reference_id) == ("http://voice", "joe")
+    assert piper.default_voice == "joe"
+
+
+def test_a_chain_whose_last_engine_comes_too_late_is_told() -> None:
+    remote = {"engine": "openaudio_api", "first_audio_s": 20}
+    _, (warning,) = load({}, tts={"engine": "fallback", "order": [remote, {"engine": "piper"}]})
+    assert "asked too late" in warning
+
+
+def test_a_wrong_setting_inside_a_chain_is_told_by_its_place() -> None:
+    chain = {
+        "engine": "fallback",
+        "order": [{"engine": "piper"}, {"engine": "piper", "workers": 0}],
+    }
+    with pytest.raises(SettingsError) as caught:
+        load({}, tts=chain)
+    assert caught.value.key == "tts.order.1.workers"
+
+
 def test_names_are_read_in_any_case() -> None:
     assert load({"log_level": "warning"})[0].log_level == "WARNING"
 
 
-@pytest.mark.parametrize("variable", [v for v in LEADING if v.engine], ids=named)
+@pytest.mark.parametrize("variable", [v for v in LEADING if v.engine and not v.selects], ids=named)
 def test_a_variable_of_another_engine_is_ignored_with_a_warning(variable: Variable) -> None:
     fakes = {stage: {"engine": "fake"} for stage in ("stt", "llm", "tts")}
     settings, (warning,) = load({variable.name: SETTINGS[variable.name][0]}, **fakes)
@@ -166,7 +224,9 @@ def test_a_variable_of_another_engine_is_ignored_with_a_warning(variable: Variab
         ("RATE_LIMIT_WINDOW_SECONDS", "0", "greater than 0"),
         ("RATE_LIMIT_BURST_MULTIPLIER", "0.5", "greater than or equal to 1"),
         ("RATE_LIMIT_CONCURRENT", "10001", "less than or equal to 10000"),
-        ("ENABLE_FASTER_WHISPER", "false", "stt.engine"),
+        ("ENABLE_FASTER_WHISPER", "perhaps", "use true or false"),
+        ("OPENAUDIO_API_BASE", "ftp://voice", "match pattern"),
+        ("OPENAUDIO_API_BASE", "http://key@voice", "match pattern"),
     ],
 )
 def test_a_wrong_value_is_told_by_the_variables_name(name: str, text: str, reason: str) -> None:
@@ -259,10 +319,27 @@ def test_secrets_move_from_the_environment_into_the_arguments() -> None:
     assert not any(each in repr(args) for each in HASHED)
 
 
-def test_secrets_without_a_meaning_leave_the_environment_too() -> None:
+def test_keys_of_remote_engines_leave_the_environment_and_reach_their_engines() -> None:
     environ = {"OPENAI_API_KEY": "sk-1", "OPENAUDIO_API_KEY": "sk-2", "HF_TOKEN": "hf"}
-    assert move_secrets([{}, {}], environ) == [{}, {}]
+    own = {"engine": "openaudio_api", "api_key": "sk-own"}
+    before = {
+        "stt": {"engine": "openai_api"},
+        "tts": {"engine": "fallback", "order": [{"engine": "openaudio_api"}, own]},
+    }
+    (args,) = move_secrets([before], environ)
     assert environ == {"HF_TOKEN": "hf"}
+    settings, warnings = load_settings(args, {})
+    assert warnings == []
+    assert settings.stt.api_key == SecretStr("sk-1")
+    first, second = settings.tts.order
+    assert (first.api_key, second.api_key) == (SecretStr("sk-2"), SecretStr("sk-own"))
+    for shown in (
+        repr(args),
+        repr(settings),
+        str(settings.tts),
+        f"{pickle.loads(pickle.dumps(args))}",
+    ):
+        assert "sk-" not in shown
 
 
 def test_every_application_gets_the_secrets_and_none_is_changed_in_place() -> None:

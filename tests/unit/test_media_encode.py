@@ -10,8 +10,8 @@ from faster_whisper.audio import decode_audio
 
 from deployments.audio import Pcm
 from deployments.errors import InvalidParameter
+from deployments.resample import Resampler
 from serve_app.media.encode import AudioEncoder, encode_whole
-from serve_app.media.resample import Resampler
 from tests.unit.media_files import tone
 
 FORMATS = ["wav", "mp3", "flac", "opus", "aac"]

@@ -15,8 +15,8 @@ from configs.settings import (
     WhisperSettings,
 )
 from deployments.errors import ModelNotFound
+from deployments.languages import language_code, language_name
 from serve_app.model_catalog import ModelCatalog
-from serve_app.protocol.languages import language_code, language_name
 
 
 def catalog(**changes: Any) -> ModelCatalog:

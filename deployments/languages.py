@@ -114,3 +114,11 @@ def language_name(code: str | None) -> str:
 def language_code(tag: str | None) -> str | None:
     """Whisper's code for a language tag such as 'en-US'; none for an empty one."""
     return tag.split("-")[0].split("_")[0].lower() if tag else None
+
+
+def code_of_name(name: str | None) -> str | None:
+    """'en' for 'English'; what is no such name stands for itself."""
+    return _CODES.get((name or "").lower(), name or None)
+
+
+_CODES: Final = {name: code for code, name in _NAMES.items()}
