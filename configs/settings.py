@@ -576,6 +576,8 @@ def load_settings(
         )
     if settings.access.enabled and not (settings.access.keys_sha256 or settings.access.keys_file):
         raise SettingsError("API_KEYS (access.keys_sha256)", "keys are needed, and there are none")
+    if settings.voices.min_sample_s > settings.voices.max_sample_s:
+        raise SettingsError("voices.min_sample_s", "it is longer than voices.max_sample_s")
     rate, default = settings.access.rate, RateSettings()
     if rate != default and not rate.enabled and not settings.access.keys_file:
         environment.warnings.append(

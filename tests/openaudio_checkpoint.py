@@ -1,6 +1,6 @@
-"""A small random checkpoint in OpenAudio S1-mini's own layout.
+"""A random checkpoint in OpenAudio S1-mini's own layout, small or of full size.
 
-`codec.yaml` is the one file that S1-mini has not: its codec's sizes are fish-speech's own.
+`codec.yaml` of the small one is the one file that S1-mini has not: its codec's sizes are fish-speech's own.
 """
 
 import base64
@@ -66,12 +66,12 @@ _SPECIALS = [
     "<|audio_end|>",
     "<|audio|>",
 ]
-_IM_END = 256 + _SPECIALS.index("<|im_end|>")
 _CODES = 256
 _LOUDNESS = 0.06  # of full scale
-_SEMANTIC = 256 + len(_SPECIALS)
+_RANKS = 256
+_S1_RANKS = 151_643
 SMALL: dict[str, Any] = S1_MINI | {
-    "vocab_size": -(-(_SEMANTIC + _CODES) // 64) * 64,
+    "vocab_size": -(-(_RANKS + len(_SPECIALS) + _CODES) // 64) * 64,
     "n_layer": 2,
     "n_head": 4,
     "n_local_heads": 2,
@@ -89,31 +89,44 @@ SMALL: dict[str, Any] = S1_MINI | {
 }
 
 
-def write_checkpoint(folder: Path, *, end_of_speech: float = -40.0, seed: int = 0) -> Path:
-    """Write it; `end_of_speech` is the weight of the last token: at -40 it never comes, at 3.5 soon."""
+def write_checkpoint(
+    folder: Path, *, end_of_speech: float = -40.0, seed: int = 0, full_size: bool = False
+) -> Path:
+    """Write it; `end_of_speech` is the weight of the last token: at -40 it never comes, at 5 soon."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(seed)
-    ranks = "".join(f"{base64.b64encode(bytes([i])).decode()} {i}\n" for i in range(256))
-    (folder / "tokenizer.tiktoken").write_text(ranks)
-    names = [*_SPECIALS, *(f"<|semantic:{code}|>" for code in range(_CODES))]
+    config, ranks = (S1_MINI, _S1_RANKS) if full_size else (SMALL, _RANKS)
+    (folder / "tokenizer.tiktoken").write_text(_ranks(ranks))
+    names = [*_SPECIALS, *(f"<|semantic:{code}|>" for code in range(config["codebook_size"]))]
     (folder / "special_tokens.json").write_text(
-        json.dumps({name: 256 + index for index, name in enumerate(names)})
+        json.dumps({name: ranks + index for index, name in enumerate(names)})
     )
-    (folder / "config.json").write_text(json.dumps(SMALL, indent=4))
-    torch.save(_model_weights(generator, end_of_speech), folder / "model.pth")
-    (folder / "codec.yaml").write_text(yaml.safe_dump(_codec_sizes()))
-    torch.save(_codec_weights(generator), folder / "codec.pth")
+    (folder / "config.json").write_text(json.dumps(config, indent=4))
+    weights = _model_weights(config, ranks, generator, end_of_speech)
+    torch.save(weights, folder / "model.pth")
+    sizes = {} if full_size else _codec_sizes()
+    if sizes:
+        (folder / "codec.yaml").write_text(yaml.safe_dump(sizes))
+    torch.save(_codec_weights(sizes, generator), folder / "codec.pth")
     return folder
 
 
-def _model_weights(generator: torch.Generator, end_of_speech: float) -> dict[str, torch.Tensor]:
+def _ranks(count: int) -> str:
+    """All bytes, and words of three bytes that nobody writes."""
+    words = [bytes([n]) if n < 256 else n.to_bytes(3, "big") for n in range(count)]
+    return "".join(f"{base64.b64encode(word).decode()} {n}\n" for n, word in enumerate(words))
+
+
+def _model_weights(
+    config: dict[str, Any], ranks: int, generator: torch.Generator, end_of_speech: float
+) -> dict[str, torch.Tensor]:
     """Random, but only tokens of sound come out.
 
     Dimension 0 of the residual stream is constant through every layer, and the output rows read it: text
     and padding get a logit far below the others (an id above the last code has no embedding).
     """
     with torch.device("meta"):
-        shapes = DualAr(DualArConfig.model_validate(SMALL)).state_dict()
+        shapes = DualAr(DualArConfig.model_validate(config)).state_dict()
     weights: dict[str, torch.Tensor] = {}
     for name, shape in shapes.items():
         spread = 0.03
@@ -124,18 +137,20 @@ def _model_weights(generator: torch.Generator, end_of_speech: float) -> dict[str
         elif name.startswith("layers") and "attention.w" in name:
             spread = 0.2
         weight = torch.empty(shape.shape).normal_(0, spread, generator=generator)
-        weights[name] = torch.ones(shape.shape) if shape.ndim == 1 else weight
+        weights[name] = (torch.ones(shape.shape) if shape.ndim == 1 else weight).bfloat16()
     weights["embeddings.weight"][:, 0] = 2.0
     weights["codebook_embeddings.weight"][:, 0] = 0.0
-    for layer in range(SMALL["n_layer"]):
+    for layer in range(config["n_layer"]):
         weights[f"layers.{layer}.attention.wo.weight"][0] = 0
         weights[f"layers.{layer}.feed_forward.w2.weight"][0] = 0
     output = weights["output.weight"]
     output[:, 0] = -40.0
-    output[_SEMANTIC : _SEMANTIC + _CODES, 0] = 0.0
-    output[_IM_END, 1:] = 0
-    output[_IM_END, 0] = end_of_speech
-    return {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
+    first = ranks + len(_SPECIALS)
+    output[first : first + config["codebook_size"], 0] = 0.0
+    end = ranks + _SPECIALS.index("<|im_end|>")
+    output[end, 1:] = 0
+    output[end, 0] = end_of_speech
+    return weights
 
 
 def _codec_sizes() -> dict[str, Any]:
@@ -165,13 +180,13 @@ def _codec_sizes() -> dict[str, Any]:
     }
 
 
-def _codec_weights(generator: torch.Generator) -> dict[str, torch.Tensor]:
+def _codec_weights(sizes: dict[str, Any], generator: torch.Generator) -> dict[str, torch.Tensor]:
     """Random; made audible, since an untrained last convolution answers next to nothing."""
     from deployments.tts.openaudio import codec
 
     with codec_modules() as (dac, rvq), torch.random.fork_rng():
         torch.manual_seed(generator.initial_seed())
-        model: Any = codec._built(codec._overlaid(_packaged_sizes(), _codec_sizes()), dac, rvq)
+        model: Any = codec._built(codec._overlaid(_packaged_sizes(), sizes), dac, rvq)
     with torch.no_grad():
         for quantizer in (
             *model.quantizer.semantic_quantizer.quantizers,
@@ -182,7 +197,7 @@ def _codec_weights(generator: torch.Generator) -> dict[str, torch.Tensor]:
             layer.attention_layer_scale.gamma.fill_(0.5)
             layer.ffn_layer_scale.gamma.fill_(0.5)
         model.eval()
-        codes = torch.randint(0, _CODES, (1, 10, 200), generator=generator)
+        codes = torch.randint(0, _CODES, (1, 10, 40), generator=generator)
         sound = model.decoder.model[:-1](model.quantizer.decode(codes))
         last = model.decoder.model[-2].conv
         last.bias.sub_(sound.mean()).mul_(_LOUDNESS / sound.std())

@@ -18,13 +18,20 @@ class Upstream:
     """Its model of a checkpoint, speaking one text at a time; codes are [codebooks, frames]."""
 
     def __init__(
-        self, folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu"
+        self,
+        folder: Path,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+        *,
+        compiled: bool = False,
     ) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.module = _inference()
             self._device = device
-            self.model, self._decode = self.module.init_model(str(folder), device, dtype)
+            self.model, self._decode = self.module.init_model(
+                str(folder), device, dtype, compile=compiled
+            )
         self.model.setup_caches = lambda **_: None  # else it allocates caches for every text
 
     def codes(

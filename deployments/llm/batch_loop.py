@@ -373,7 +373,8 @@ class BatchLoop:
                 self._waiting.put(generation, live=generation.live)
             self._inbox.clear()
         for generation in [*self._waiting, *self._reading, *self._writing]:
-            self._leave(generation, RuntimeError("the batch has ended"))
+            generation.chooser.close()
+            generation.events.put(RuntimeError("the batch has ended"))
 
 
 def _end_of_piece(start: int, room: int, length: int) -> int:

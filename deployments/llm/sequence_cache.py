@@ -109,7 +109,8 @@ class SequenceCache:
         """Whether a prompt that is being read will soon have more of this one computed."""
         _, known = self._best(prompt)
         for held, common in self._matches(prompt):
-            if not held.busy or held.ready == len(held.tokens):
+            # One that was taken out of its stream may wait for this very prompt.
+            if not held.busy or held.stream is None or held.ready == len(held.tokens):
                 continue
             coming = min(common, len(prompt.tokens) - 1)
             if prompt.exact:

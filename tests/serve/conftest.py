@@ -1,6 +1,7 @@
 """One cluster for all tests that need one; its applications differ in how slow their engines are."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,14 @@ APPLICATIONS = {
         "llm": {"reply": LONG_REPLY, "tokens_per_s": 50.0, "first_token_s": 0.05, "parallel": 2}
     },
 }
-DEPLOYMENTS = {"paired/llm": {"num_replicas": 2, "max_ongoing_requests": 2}}
+# All of them fit on two CPUs, as Ray counts them.
+_LIGHT = {"ray_actor_options": {"num_cpus": 0.05}}
+DEPLOYMENTS: dict[str, dict[str, Any]] = {
+    "paired/stt": _LIGHT,
+    "paired/llm": {"num_replicas": 2, "max_ongoing_requests": 2} | _LIGHT,
+    "paired/tts": _LIGHT,
+    "paired/state": _LIGHT,
+}
 
 
 @pytest.fixture(scope="session")

@@ -165,7 +165,6 @@ def _close(bench: Bench) -> None:
     for generation in bench.submitted:
         assert isinstance(generation.chooser, FakeChooser)
         assert generation.chooser.closed == 1
-    assert not any(held is not None and held.busy for held in bench.cache._streams)
 
 
 def _received(generation: Generation) -> tuple[str, GenerationEnd | Exception | None]:
@@ -286,6 +285,18 @@ def test_other_work_makes_way_for_a_live_conversation_once_and_goes_on():
         assert len(text) > 200
     # Nothing was computed twice.
     assert bench.loop.counts().read_tokens == 3 * 40 + 4 * 5
+    _close(bench)
+
+
+def test_a_live_prompt_does_not_wait_for_the_one_that_made_way_for_it():
+    bench = Bench(streams=1)
+    bench.context.pause_s = 0.001
+    bulk = bench.ask([1] * 900, 3)
+    bench.context.gate.set()
+    while not bench.context.calls:
+        time.sleep(0.001)
+    live = bench.ask([1] * 900, 3, live=True)
+    assert _received(live)[0] == _received(bulk)[0] == _expected([1] * 900, 3)
     _close(bench)
 
 
@@ -462,4 +473,6 @@ def test_whoever_comes_and_goes_every_reply_is_its_own(
                 expected,
                 GenerationEnd("length", len(tokens), max_tokens),
             )
+    bench.wait_idle()
+    assert not any(held is not None and held.busy for held in bench.cache._streams)
     _close(bench)

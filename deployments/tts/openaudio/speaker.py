@@ -150,21 +150,22 @@ class Speaker:
             self._maker.slots.end(slot)
 
     def _read_some(self) -> None:
-        """Read on in one prompt, a bounded piece, so that those who speak are not held up for long."""
+        """Read on in prompts, as much as may hold up those who speak."""
+        left = self._read_tokens
         for slot, sequence in enumerate(self._speaking):
-            if sequence is None or not sequence.unread:
+            if sequence is None or not sequence.unread or not left:
                 continue
-            end = sequence.read + min(sequence.unread, self._read_tokens)
+            count = min(sequence.unread, left)
+            left -= count
             try:
-                piece = sequence.prompt[:, sequence.read : end].to(self._device)
-                self._maker.read(slot, piece, sequence.read)
-                sequence.read = end
+                piece = sequence.prompt[:, sequence.read : sequence.read + count]
+                self._maker.read(slot, piece.to(self._device), sequence.read)
+                sequence.read += count
                 if not sequence.unread:
                     self._begin(slot, sequence)
             except Exception:
                 logger.exception("a prompt could not be read")
                 self._leave(slot, StageFailed("tts"))
-            return
 
     def _begin(self, slot: int, sequence: Sequence) -> None:
         last = sequence.prompt[:, -1].to(self._device)
