@@ -20,16 +20,18 @@ COPY serve_config.yaml ./
 # Not for the processor of the machine that builds: for any with AVX2, or any 64-bit Arm.
 ARG LLAMA_CMAKE_ARGS="-DGGML_NATIVE=OFF"
 ARG LOCK=runtime
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/root/.cache \
     UV_LINK_MODE=copy LLAMA_CMAKE_ARGS="${LLAMA_CMAKE_ARGS}" scripts/setup.sh "${LOCK}"
 
 FROM ${PYTHON_IMAGE}
-# libgomp1: llama.cpp's threads. wget: KubeRay's probes and the one below.
+# libgomp1: llama.cpp's threads. wget: KubeRay's probes and the one below. The link: KubeRay may start
+# Ray in a login shell, which has a PATH of its own.
 RUN apt-get update \
     && apt-get install --no-install-recommends --yes libgomp1 wget \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home gemmavoice \
-    && install --directory --owner=10001 --group=10001 /models /tmp/ray
+    && install --directory --owner=10001 --group=10001 /models /tmp/ray \
+    && ln --symbolic /app/.venv/bin/ray /app/.venv/bin/serve /usr/local/bin/
 COPY --from=build /app /app
 COPY deploy/docker/entrypoint.sh /app/deploy/docker/
 WORKDIR /app

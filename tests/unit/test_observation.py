@@ -47,6 +47,13 @@ def test_a_query_names_metrics_and_labels_that_exist(query: str) -> None:
     assert query.count("(") == query.count(")")
 
 
+def test_the_runbook_says_what_to_do_about_each_alert() -> None:
+    groups = yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())["groups"]
+    alerts = [rule["alert"] for group in groups for rule in group["rules"]]
+    page = (DEPLOY.parent / "docs/operations.md").read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^\| `(GemmaVoice\w+)` \|", page) == alerts
+
+
 def test_every_metric_is_looked_at_or_left_out_on_purpose() -> None:
     shown = " ".join(ALERTS + PANELS)
     assert {each.name for each in catalog() if each.name not in shown} == UNSEEN
