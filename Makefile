@@ -3,6 +3,9 @@
 SHELL := /bin/bash
 CONFIG ?= serve_config.yaml
 ARGS ?=
+# Which lock serves: the OpenAudio engine brings PyTorch along.
+EXTRAS ?= $(shell grep -qE 'engine: *openaudio' $(CONFIG) 2>/dev/null && echo openaudio)
+SERVED := $(if $(EXTRAS),$(EXTRAS),runtime)
 # Other options for llama.cpp than the installed build has: set up again.
 ifdef LLAMA_CMAKE_ARGS
 ifneq ($(LLAMA_CMAKE_ARGS),$(shell cat .venv/.llama 2>/dev/null))
@@ -11,9 +14,9 @@ endif
 endif
 RAY_ENV := set -a; . configs/ray.env; set +a
 
-.PHONY: serve test test-fast fuzz check format openapi bench bench-http bench-memory bench-live soak-live clean
+.PHONY: serve test test-fast fuzz check format openapi bench bench-voice bench-http bench-memory bench-live soak-live bench-llm soak-llm loadtest clean
 
-serve: .venv/.runtime
+serve: .venv/.$(SERVED)
 	@$(RAY_ENV); exec .venv/bin/python -m serve_app $(CONFIG) $(ARGS)
 
 test: .venv/.dev
@@ -44,12 +47,28 @@ openapi: .venv/.dev
 bench: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.served_over_bare $(ARGS)
 
+# The OpenAudio engine beside fish-speech's own.
+bench-voice: .venv/.dev
+	@exec .venv/bin/python -m benchmarks.tts_openaudio $(ARGS)
+
 # From the last word heard to the first one spoken.
 bench-live: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.voice_to_voice $(ARGS)
 
 soak-live: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.live_soak $(ARGS)
+
+# Many replies at once; ARGS="--peer PYTHON" adds xllamacpp.
+bench-llm: .venv/.dev
+	@exec .venv/bin/python -m benchmarks.llm_batching $(ARGS)
+
+soak-llm: .venv/.dev
+	@exec .venv/bin/python -m benchmarks.llm_soak $(ARGS)
+
+# Two minutes of people who arrive at a constant rate; fails where loadtests/targets.yaml is not kept.
+# ARGS="--duration 600 --rate 2 --host http://127.0.0.1:8000"; all of them: ARGS=--help.
+loadtest: .venv/.dev
+	@$(RAY_ENV); exec .venv/bin/python -m loadtests $(ARGS)
 
 # The ingress's own share of a request, and the memory of large files.
 bench-http: .venv/.dev
@@ -65,9 +84,13 @@ LOCKS := requirements/bootstrap.lock requirements/build.lock pyproject.toml scri
 	@if [ -f .venv/.dev ]; then scripts/setup.sh dev && touch .venv/.dev; else scripts/setup.sh runtime; fi
 	@touch $@
 
-.venv/.dev: requirements/dev.lock requirements/clients.lock tests/clients/package-lock.json $(LOCKS) $(LLAMA_CHANGED)
-	@scripts/setup.sh dev
+.venv/.openaudio: requirements/openaudio.lock $(LOCKS) $(LLAMA_CHANGED)
+	@if [ -f .venv/.dev ]; then scripts/setup.sh dev && touch .venv/.dev; else scripts/setup.sh openaudio; fi
 	@touch $@ .venv/.runtime
+
+.venv/.dev: requirements/dev.lock requirements/openaudio-torchless.lock requirements/clients.lock tests/clients/package-lock.json $(LOCKS) $(LLAMA_CHANGED)
+	@scripts/setup.sh dev
+	@touch $@ .venv/.runtime .venv/.openaudio
 
 .PHONY: llama-options
 llama-options:

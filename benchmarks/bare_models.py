@@ -34,7 +34,6 @@ def bare_llama(settings: LlamaCppSettings) -> Llama:
     return Llama(
         str(resolve_weights("llm.model", settings.model, "gguf")),
         n_ctx=settings.context_tokens,
-        n_batch=settings.batch_tokens,
         n_threads=threads,
         n_threads_batch=threads,
         verbose=False,

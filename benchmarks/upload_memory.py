@@ -63,7 +63,9 @@ def cases(*, small: bool = False) -> Iterator[Case]:
         "/v1/speech-to-text", "/v1/audio/transcriptions", "/v1/dialogue", "/v1/encode-reference",
     ):  # fmt: skip
         for kind, recording in recordings.items():
-            yield Case(f"up: {path} ({kind})", _upload(path, recording))
+            # No sample of a voice is as long: that is refused once it is decoded.
+            status = 400 if path == "/v1/encode-reference" and not small else 200
+            yield Case(f"up: {path} ({kind})", _upload(path, recording, status))
     for name, headers, body in (
         ("JSON", {}, {"format": "wav", "sample_rate": 48_000}),
         ("binary", {"Accept": "audio/*"}, {"format": "wav", "sample_rate": 48_000}),
@@ -72,10 +74,10 @@ def cases(*, small: bool = False) -> Iterator[Case]:
         yield Case(f"down: /v1/text-to-speech ({name})", _download({"text": text, **body}, headers))
 
 
-def _upload(path: str, recording: bytes) -> Callable[[httpx2.Client], int]:
+def _upload(path: str, recording: bytes, status: int) -> Callable[[httpx2.Client], int]:
     def send(client: httpx2.Client) -> int:
         answer = client.post(path, files={"file": ("a.wav", recording, "audio/wav")})
-        if answer.status_code != 200:
+        if answer.status_code != status:
             raise SystemExit(f"{path}: {answer.status_code} {answer.text[:300]}")
         return len(recording)
 

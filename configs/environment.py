@@ -129,7 +129,11 @@ VARIABLES: tuple[Variable, ...] = (
         "LLM_CONTEXT_SIZE", "context in tokens", ("llm", "context_tokens"), "llama_cpp", _integer
     ),
     Variable(
-        "LLM_BATCH_SIZE", "prompt batch in tokens", ("llm", "batch_tokens"), "llama_cpp", _integer
+        "LLM_BATCH_SIZE",
+        "tokens of prompts in a step",
+        ("llm", "batch_tokens"),
+        "llama_cpp",
+        _integer,
     ),
     Variable("LLM_N_THREADS", "threads of the model", ("llm", "threads"), "llama_cpp", _integer),
     Variable(
@@ -222,6 +226,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "LIVEKIT_TOKEN_TTL", "seconds a token is good", ("livekit", "token_ttl_s"), None, _integer
     ),
+    Variable("VOICES_FOLDER", "folder of cloned voices", ("voices", "folder")),
     Variable("USE_SCALAR_DOCS", "true: /docs is served", ("docs", "enabled"), None, _boolean),
     Variable("DOCS_URL", "path of the page", instead=_FIXED_DOCS),
     Variable("OPENAPI_URL", "path of the description", instead=_FIXED_DOCS),

@@ -127,6 +127,9 @@ SttSettings = Annotated[
 # ---- language model ---------------------------------------------------------------------------
 
 
+KvType = Literal["f16", "q8_0", "q4_0"]
+
+
 class LlamaCppSettings(_Settings):
     """llama.cpp through llama-cpp-python."""
 
@@ -136,12 +139,48 @@ class LlamaCppSettings(_Settings):
         description="'embedded/smollm2-135m-instruct', 'embedded/gemma-3-270m', a .gguf file, "
         "or 'owner/repository/file.gguf' on the hub.",
     )
-    context_tokens: int = Field(default=4096, ge=256, le=1_048_576)
-    batch_tokens: int = Field(default=512, ge=32, le=8192)
-    threads: int | None = Field(default=None, ge=1, le=256, description="None: half the CPUs.")
+    context_tokens: int = Field(
+        default=4096, ge=256, le=1_048_576, description="Of each conversation."
+    )
+    parallel: int = Field(
+        default=4, ge=1, le=64, description="Replies that are written at the same time."
+    )
+    queue: int = Field(
+        default=64, ge=0, le=10_000, description="Requests that may wait; more are refused."
+    )
+    batch_tokens: int = Field(
+        default=64,
+        ge=32,
+        le=8192,
+        description="Tokens of prompts that are read between two tokens of the replies (n_batch).",
+    )
+    cache_tokens: int = Field(
+        default=8192,
+        ge=0,
+        le=16_777_216,
+        description="Of conversations that are kept in main memory while others are answered.",
+    )
+    overflow: Literal["by_request", "refuse", "drop_oldest"] = Field(
+        default="by_request",
+        description="A conversation that is longer than the context. 'by_request': dialogues lose "
+        "their oldest turns, other requests are refused.",
+    )
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="None: the deployment's num_cpus, if that is 1 or more; else half the CPUs.",
+    )
     gpu_layers: int = Field(default=0, ge=-1, description="-1 puts all layers on the GPU.")
     main_gpu: int = Field(default=0, ge=0)
     flash_attention: bool = False
+    micro_batch_tokens: int | None = Field(
+        default=None, ge=32, le=8192, description="llama.cpp's n_ubatch; None: all."
+    )
+    cache_type_k: KvType = "f16"
+    cache_type_v: KvType = Field(
+        default="f16", description="Another type than f16 needs flash_attention."
+    )
     chat_template: Literal["auto", "chatml", "gemma3", "plain"] = Field(
         default="auto", description="'auto': the file's own template, else 'plain' (base models)."
     )
@@ -151,6 +190,7 @@ class FakeLlmSettings(_Settings):
     """An engine that writes a known reply at a known pace."""
 
     engine: Literal["fake"] = "fake"
+    parallel: int = Field(default=1, ge=1, le=64)
     reply: str = "The capital of France is Paris. It lies on the river Seine."
     first_token_s: float = Field(default=0.05, ge=0)
     tokens_per_s: float = Field(default=100.0, gt=0)
@@ -179,15 +219,59 @@ class PiperSettings(_Settings):
 
 
 class OpenAudioSettings(_Settings):
-    """OpenAudio S1-mini on fish-speech."""
+    """OpenAudio S1-mini. Its weights are CC-BY-NC-SA-4.0: no commercial use."""
 
     engine: Literal["openaudio"] = "openaudio"
-    model: str = "fishaudio/openaudio-s1-mini"
+    model: str = Field(
+        default="fishaudio/openaudio-s1-mini",
+        description="A folder in S1-mini's layout, or a model on the hub (gated: HF_TOKEN).",
+    )
     device: Device = "auto"
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    max_seq_len: int = Field(default=2048, ge=256, le=8192)
-    compile: bool = False
-    workers: int = Field(default=1, ge=1, le=64)
+    max_seq_len: int = Field(
+        default=2048,
+        ge=256,
+        le=8192,
+        description="Tokens of one prompt (21.5 for each second of a reference) and what is spoken "
+        "after it. A worker's share of memory grows with it.",
+    )
+    compile: bool = Field(default=True, description="On CUDA: record the model as graphs at start.")
+    workers: int = Field(
+        default=8, ge=1, le=64, description="Texts spoken at the same time, as one batch."
+    )
+    voices: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")], str] = Field(
+        default={},
+        max_length=100,
+        description="Name of each voice -> a recording, or a folder of recordings, with the words "
+        "of each in a .lab or .txt file of its name. The model's own voice is 'default'.",
+    )
+    default_voice: str = "default"
+    temperature: float = Field(default=0.8, ge=0, le=2)
+    top_p: float = Field(default=0.8, gt=0, le=1)
+    repetition_penalty: float = Field(default=1.1, ge=1, lt=2)
+    max_new_tokens: int = Field(
+        default=1024, ge=16, le=4096, description="Frames of one sentence, 21.5 a second."
+    )
+    max_s_per_char: float = Field(
+        default=0.14,
+        gt=0,
+        le=2,
+        description="A sentence that lasts longer for each byte of its text is cut off.",
+    )
+    prefill_tokens: int = Field(
+        default=128,
+        ge=16,
+        le=1024,
+        description="Of a prompt, read between two frames of those who speak.",
+    )
+    first_frames: int = Field(default=4, ge=1, le=64, description="Decoded for the first sound.")
+    window_frames: int = Field(
+        default=16, ge=1, le=192, description="Decoded at a time later; windows double up to it."
+    )
+    max_references: int = Field(default=4, ge=1, le=16)
+    max_reference_s: float = Field(
+        default=30.0, ge=1, le=120, description="Of all references of a voice together."
+    )
 
 
 class FakeTtsSettings(_Settings):
@@ -336,6 +420,12 @@ class AudioSettings(_Settings):
         default=True,
         description="Every sentence as loud as it can be; false: as the voice made it.",
     )
+    spoken_text: bool = Field(
+        default=True,
+        description="Before a text is spoken, numbers, dates and abbreviations become words (English "
+        "and Indonesian), and markdown, emoji and web addresses what can be read. Transcripts keep "
+        "the text as it is.",
+    )
 
 
 class TimeoutSettings(_Settings):
@@ -348,6 +438,7 @@ class TimeoutSettings(_Settings):
     tts_s: float = Field(default=120.0, gt=0, description="A whole text or clause.")
     health_s: float = Field(default=2.0, gt=0)
     state_s: float = Field(default=2.0, gt=0, description="Rate limits and sessions.")
+    library_s: float = Field(default=10.0, gt=0, description="Cloned voices, which are on disk.")
     body_s: float = Field(
         default=300.0, gt=0, description="For the whole body of a request to arrive."
     )
@@ -430,6 +521,42 @@ class SessionSettings(_Settings):
     max_messages: int = Field(default=200, ge=2, le=10_000, description="Of one session.")
     max_chars: int = Field(default=100_000, ge=1000, le=500_000, description="Of one session.")
     max_total_chars: int = Field(default=50_000_000, ge=1000, description="Of all sessions.")
+
+
+class VoiceLibrarySettings(_Settings):
+    """Cloned voices: what a recording must be like, and how many are kept."""
+
+    folder: str = Field(
+        default="~/.local/share/gemmavoice/voices",
+        pattern=r"^(/|~/)",
+        max_length=1024,
+        description="Where voices and consents are kept, on the node of the `state` deployment.",
+    )
+    require_consent: bool = Field(
+        default=True, description="A voice needs a recorded consent of its speaker."
+    )
+    min_sample_s: float = Field(default=3.0, ge=0.5, le=30)
+    max_sample_s: float = Field(default=10.0, ge=1, le=30)
+    max_consent_s: float = Field(default=60.0, ge=1, le=80)
+    min_speech_s: float = Field(default=1.0, ge=0.1, le=30, description="Of voice in a sample.")
+    min_level_db: float = Field(
+        default=-45.0, ge=-90, le=-10, description="Of a sample's speech, below full scale."
+    )
+    max_clipped: float = Field(
+        default=0.001, gt=0, le=1, description="Share of a sample's audio at full scale."
+    )
+    max_per_key: int = Field(
+        default=100, ge=1, le=10_000, description="Voices of one API key, and as many consents."
+    )
+    max_voices: int = Field(
+        default=1000, ge=1, le=100_000, description="Of all keys, and as many consents."
+    )
+    max_bytes: int = Field(
+        default=4 * 1024**3, ge=1024**2, description="Of all recordings together."
+    )
+    max_references: int = Field(
+        default=3, ge=1, le=8, description="Recordings in one request's `references`."
+    )
 
 
 class LiveSettings(_Settings):
@@ -563,6 +690,7 @@ class AppSettings(_Settings):
     livekit: LiveKitSettings = LiveKitSettings()
     docs: DocsSettings = DocsSettings()
     remote_keys: RemoteKeySettings = RemoteKeySettings()
+    voices: VoiceLibrarySettings = VoiceLibrarySettings()
     request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]{1,64}$")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -591,6 +719,8 @@ def load_settings(
         )
     if settings.access.enabled and not (settings.access.keys_sha256 or settings.access.keys_file):
         raise SettingsError("API_KEYS (access.keys_sha256)", "keys are needed, and there are none")
+    if settings.voices.min_sample_s > settings.voices.max_sample_s:
+        raise SettingsError("voices.min_sample_s", "it is longer than voices.max_sample_s")
     rate, default = settings.access.rate, RateSettings()
     if rate != default and not rate.enabled and not settings.access.keys_file:
         environment.warnings.append(

@@ -8,6 +8,16 @@ SpeechError
 │   ├── UnsupportedLanguage
 │   ├── VoiceNotFound
 │   ├── CloningUnsupported
+│   ├── ConsentNotFound
+│   ├── ConsentInUse
+│   ├── VoiceLibraryFull
+│   ├── UnfitRecording        no voice can be cloned from it
+│   │   ├── RecordingTooShort
+│   │   ├── RecordingTooLong
+│   │   ├── RecordingTooQuiet
+│   │   ├── RecordingClipped
+│   │   ├── NoSpeech
+│   │   └── NoWords
 │   ├── ModelNotFound
 │   ├── SessionNotFound
 │   ├── ItemNotFound
@@ -172,6 +182,132 @@ class CloningUnsupported(InvalidRequest):
         return "No voice that is served here can be cloned."
 
 
+class ConsentNotFound(InvalidRequest):
+    """No consent of the caller's has this id."""
+
+    code = "voice_consent_not_found"
+
+    def __init__(self, consent: str) -> None:
+        super().__init__(consent)
+        self.consent = consent
+
+    @property
+    def message(self) -> str:
+        return f"The voice consent '{self.consent[:64]}' does not exist."
+
+    @property
+    def param(self) -> str | None:
+        return "consent"
+
+
+class ConsentInUse(InvalidRequest):
+    """A consent cannot go before the voices that need it."""
+
+    code = "voice_consent_in_use"
+
+    def __init__(self, voice: str) -> None:
+        super().__init__(voice)
+        self.voice = voice
+
+    @property
+    def message(self) -> str:
+        return f"The voice '{self.voice}' needs this consent; delete the voice first."
+
+    @property
+    def param(self) -> str | None:
+        return "consent"
+
+
+class VoiceLibraryFull(InvalidRequest):
+    """There is no room for another voice or consent; `limit` says what is used up."""
+
+    code = "voice_library_full"
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    @property
+    def message(self) -> str:
+        return f"The voice library holds no more than {self.limit}; delete what is not needed."
+
+
+class UnfitRecording(InvalidRequest):
+    """No voice can be cloned from a recording; `name` is its field."""
+
+    code = "unfit_recording"
+    flaw = "is not fit to be cloned"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    @property
+    def message(self) -> str:
+        return f"The recording '{self.name}' {self.flaw}."
+
+    @property
+    def param(self) -> str | None:
+        return self.name
+
+
+class RecordingTooShort(UnfitRecording):
+    """The recording lasts less than is needed."""
+
+    code = "recording_too_short"
+
+    def __init__(self, name: str, duration_s: float, shortest_s: float) -> None:
+        InvalidRequest.__init__(self, name, duration_s, shortest_s)
+        self.name = name
+        self.flaw = f"lasts {duration_s:.1f} seconds; {shortest_s:g} are needed"
+
+
+class RecordingTooLong(UnfitRecording):
+    """The recording lasts longer than may be."""
+
+    code = "recording_too_long"
+
+    def __init__(self, name: str, longest_s: float) -> None:
+        InvalidRequest.__init__(self, name, longest_s)
+        self.name = name
+        self.flaw = f"lasts longer than {longest_s:g} seconds"
+
+
+class RecordingTooQuiet(UnfitRecording):
+    """The speech in the recording can hardly be heard."""
+
+    code = "recording_too_quiet"
+
+    def __init__(self, name: str, level_db: float, least_db: float) -> None:
+        InvalidRequest.__init__(self, name, level_db, least_db)
+        self.name = name
+        self.flaw = (
+            f"is too quiet: its speech is at {level_db:.0f} dB of full scale, and {least_db:g} dB "
+            "are needed"
+        )
+
+
+class RecordingClipped(UnfitRecording):
+    """The recording was too loud for the microphone or the file: its peaks are cut off."""
+
+    code = "recording_clipped"
+    flaw = "is distorted: its peaks are cut off; record it with less gain"
+
+
+class NoSpeech(UnfitRecording):
+    """Nobody speaks in the recording, or for too short a time."""
+
+    code = "no_speech"
+    flaw = "holds too little speech"
+
+
+class NoWords(UnfitRecording):
+    """No words were understood in the recording."""
+
+    code = "no_words"
+    flaw = "holds no words that were understood; say in 'text' what is spoken"
+
+
 class ModelNotFound(InvalidRequest):
     """No model that is served has this name."""
 
@@ -275,9 +411,9 @@ class UnsupportedFormat(InvalidRequest):
 
     code = "unsupported_format"
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
+    def __init__(self, detail: str, name: str = "file") -> None:
+        super().__init__(detail, name)
+        self.detail, self.name = detail, name
 
     @property
     def message(self) -> str:
@@ -285,7 +421,7 @@ class UnsupportedFormat(InvalidRequest):
 
     @property
     def param(self) -> str | None:
-        return "file"
+        return self.name
 
 
 class InvalidAudio(InvalidRequest):
@@ -293,9 +429,9 @@ class InvalidAudio(InvalidRequest):
 
     code = "invalid_audio"
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
+    def __init__(self, detail: str, name: str = "file") -> None:
+        super().__init__(detail, name)
+        self.detail, self.name = detail, name
 
     @property
     def message(self) -> str:
@@ -303,7 +439,7 @@ class InvalidAudio(InvalidRequest):
 
     @property
     def param(self) -> str | None:
-        return "file"
+        return self.name
 
 
 class AudioTooLong(InvalidRequest):

@@ -131,6 +131,19 @@ class ToolOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Who asks: whose work may be used again, and who is served first.
+
+    Nothing is shared between owners, and nothing is kept for none. A `session` goes where it was
+    answered before; `live` is a conversation in which somebody waits, and goes before other work.
+    """
+
+    owner: str | None = None
+    session: str = ""
+    live: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """A conversation to continue, or (`prompt`) a bare text without any chat template.
 
@@ -143,6 +156,7 @@ class GenerationRequest:
     prompt: str | None = None
     output: JsonOutput | ToolOutput | None = None
     drop_oldest: bool = False
+    origin: Origin = field(default_factory=Origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +180,32 @@ class GenerationEnd:
 GenerationEvent = TextDelta | GenerationEnd
 
 
+@dataclass(slots=True)
+class BatchCounts:
+    """What an engine that writes many replies at once has done since its start.
+
+    `written_tokens` were computed in `write_calls` batches, `read_tokens` of prompts in pieces;
+    `reused_tokens` of prompts did not have to be. `waiting`, `running` and `held_tokens` (computed,
+    and kept) are of this moment.
+    """
+
+    steps: int = 0
+    write_calls: int = 0
+    written_tokens: int = 0
+    write_s: float = 0.0
+    read_tokens: int = 0
+    read_s: float = 0.0
+    reused_tokens: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    evictions: int = 0
+    started: int = 0
+    queue_s: float = 0.0
+    waiting: int = 0
+    running: int = 0
+    held_tokens: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class VoiceReference:
     """A recording of a voice as an engine encoded it, and the words in it.
@@ -185,7 +225,8 @@ class SpeechRequest:
     `chunk_chars` bounds what is synthesised at a time; `early` makes the first of it a short one, so
     that audio starts sooner. `temperature` and `top_p` None are the engine's own; `normalize` false
     leaves the loudness as the model made it. `references` are a voice to speak with in place of
-    `voice`. The same `seed` gives the same audio, where the engine draws at random.
+    `voice`. The same `seed` gives the same audio, where the engine draws at random. `language` is
+    the voice's, None where it is not known.
     """
 
     text: str
@@ -198,6 +239,7 @@ class SpeechRequest:
     top_p: float | None = None
     references: tuple[VoiceReference, ...] = ()
     seed: int | None = None
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,3 +312,35 @@ class Ticket:
     limits: KeyLimits
     expires_at: float
     session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceConsent:
+    """A speaker's recorded permission to use their voice; `created_at` is in Unix seconds."""
+
+    id: str
+    name: str
+    language: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewVoice:
+    """A voice that is not in the library yet; without `consent_id` nobody's permission is recorded."""
+
+    name: str
+    language: str
+    reference: VoiceReference
+    consent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryVoice:
+    """A voice of the library; `created_at` is in Unix seconds."""
+
+    id: str
+    name: str
+    language: str
+    created_at: float
+    reference: VoiceReference
+    consent_id: str | None = None

@@ -13,6 +13,7 @@ from typing import Any
 from ray.serve import metrics
 
 from deployments.errors import InvalidRequest
+from deployments.messages import BatchCounts
 
 _STAGE_SECONDS = [0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30, 60, 120]
 
@@ -136,6 +137,52 @@ class EngineMetrics:
         """Tell the gauge again: Ray exports a gauge only after it was set, and then forgets it."""
         for engine, is_open in self._is_open.items():
             self._circuits.set(int(is_open), {"stage": self._stage, "engine": engine})
+
+
+_BATCH_COUNTERS = {
+    "steps": "Steps of the batch.",
+    "write_calls": "Calls that computed one token of each of several replies.",
+    "written_tokens": "Tokens of replies; over write_calls: the mean batch.",
+    "write_s": "Seconds in which replies were computed; written_tokens over it: the decode rate.",
+    "read_tokens": "Tokens of prompts that were computed.",
+    "read_s": "Seconds in which prompts were computed; read_tokens over it: the prefill rate.",
+    "reused_tokens": "Tokens of prompts that were known already.",
+    "cache_hits": "Prompts of which something was known.",
+    "cache_misses": "Prompts of which nothing was known.",
+    "evictions": "Sequences that were forgotten for want of room.",
+    "started": "Requests whose prompt was begun.",
+    "queue_s": "Seconds that they waited for it, together.",
+}
+_BATCH_GAUGES = {
+    "waiting": "Requests that wait for a sequence.",
+    "running": "Sequences that are read or written.",
+    "held_tokens": "Tokens that are computed and kept.",
+}
+
+
+class BatchMetrics:
+    """What a batching engine counts; told from time to time."""
+
+    def __init__(self) -> None:
+        self._told = BatchCounts()
+        self._counters = {
+            name: metrics.Counter(f"app_llm_{name}_total", description=text)
+            for name, text in _BATCH_COUNTERS.items()
+        }
+        self._gauges = {
+            name: metrics.Gauge(f"app_llm_{name}", description=text)
+            for name, text in _BATCH_GAUGES.items()
+        }
+
+    def tell(self, counts: BatchCounts) -> None:
+        """Export what has changed since the last time."""
+        for name, counter in self._counters.items():
+            more = getattr(counts, name) - getattr(self._told, name)
+            if more > 0:
+                counter.inc(more)
+        for name, gauge in self._gauges.items():
+            gauge.set(getattr(counts, name))
+        self._told = counts
 
 
 class HttpMetrics:

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 
 _ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st jr sr vs etc inc ltd co approx e.g i.e u.s u.k a.m p.m".split()
+    "mr mrs ms dr prof st jr sr vs etc inc ltd co approx e.g i.e u.s u.k a.m p.m "
+    "jl jln bpk sdr tgl hlm".split()
 )
 _BEFORE_NUMBERS = frozenset("no nos fig vol".split())
 _SENTENCE_END = re.compile(r"""[.!?…]+["'”’)\]]*(?=\s|$)|[。！？।؟۔]+|\n+""")

@@ -11,6 +11,13 @@ compile pyproject.toml --extra embedded --extra piper --extra multilingual --gro
   --constraints requirements/runtime.lock -o requirements/dev.lock
 compile pyproject.toml --extra embedded --extra piper --extra openaudio \
   --constraints requirements/runtime.lock -o requirements/openaudio.lock
+# The same without PyTorch and its CUDA libraries, for machines where pip finds another build of it.
+without=()
+for package in $(grep -oE '^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)=' requirements/openaudio.lock | tr -d =); do
+  without+=(--no-emit-package "$package")
+done
+compile pyproject.toml --extra embedded --extra piper --extra openaudio "${without[@]}" \
+  --constraints requirements/openaudio.lock -o requirements/openaudio-torchless.lock
 # Other people's clients know nothing of pyproject.toml's overrides. docopt, of num2words' command line
 # alone, is on the index as source only.
 compile --no-config --no-emit-package docopt requirements/clients.in -o requirements/clients.lock

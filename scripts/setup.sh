@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Makes .venv from a lock: setup.sh runtime | dev. Says what it does; does nothing that is done.
-# `dev` also makes .venv-clients, with the clients that tests/clients runs against the server.
+# Makes .venv from a lock: setup.sh runtime | openaudio | dev. Says what it does; does nothing that is
+# done. `openaudio` is `runtime` with the OpenAudio engine and PyTorch for CUDA. `dev` has that engine
+# with the PyTorch that pip finds (an index may offer a CPU build), and makes .venv-clients, with the
+# clients that tests/clients runs against the server.
 #
 # LLAMA_CMAKE_ARGS: CMake options for llama.cpp, such as "-DGGML_CUDA=on" for an NVIDIA GPU. Where it
 # is not set, the build that is installed stays.
@@ -21,15 +23,24 @@ if [ ! -x .venv/bin/python ]; then
 fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
 
-# uv keeps the wheel that it builds in the user's cache, by version and options: the next .venv takes
-# seconds. No tests, examples, server or multimodal tools of llama.cpp are built.
+# No tests, examples, server or multimodal tools of llama.cpp are built.
 options=(--config-settings-package llama-cpp-python:cmake.define.LLAVA_BUILD=OFF)
 built=$(cat .venv/.llama 2>/dev/null || true)
 wanted=${LLAMA_CMAKE_ARGS-$built}
 for option in $wanted; do
   options+=(--config-settings-package "llama-cpp-python:cmake.define.${option#-D}")
 done
-if [ "$wanted" != "$built" ]; then
+
+# The wheel is kept in the user's cache, by all that it depends on: the next .venv takes seconds. (uv
+# builds again where an index lets nothing be cached.)
+uv() { .venv/bin/uv "$@" --quiet --python .venv/bin/python; }
+key=$({ grep -A2 '^llama-cpp-python==' "$lock"; cat requirements/build.lock; echo "${options[*]}"; c++ --version
+  uname -m; grep -m1 '^flags' /proc/cpuinfo || true; } | sha256sum | cut -c1-16)
+kept=${XDG_CACHE_HOME:-$HOME/.cache}/gemmavoice-serve/wheels/$key
+if compgen -G "$kept/*.whl" >/dev/null; then
+  [ "$wanted" = "$built" ] || uv pip uninstall llama-cpp-python
+  uv pip install --no-deps "$kept"/*.whl
+elif [ "$wanted" != "$built" ]; then
   options+=(--reinstall-package llama-cpp-python)
 fi
 say "installing $(grep -c '^[a-z0-9].*==' "$lock") locked packages, with models; llama.cpp is compiled the first time (about 8 minutes on 2 cores)"
@@ -37,12 +48,21 @@ say "installing $(grep -c '^[a-z0-9].*==' "$lock") locked packages, with models;
  while :; do sleep 20 & wait $!; say "still at work"; done) &
 heartbeat=$!
 trap 'kill $heartbeat 2>/dev/null || true' EXIT
-.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r "$lock" \
-  --build-constraints requirements/build.lock "${options[@]}"
+touch .venv/.began
+uv pip install --require-hashes -r "$lock" --build-constraints requirements/build.lock "${options[@]}"
+wheel=$(find "$(.venv/bin/uv cache dir)" -name 'llama_cpp_python-*.whl' -newer .venv/.began -print -quit)
+if [ -n "$wheel" ]; then
+  mkdir -p "$kept" && cp "$wheel" "$kept"
+fi
 printf '%s' "$wanted" >.venv/.llama
-.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
+uv pip install --no-deps --no-build-isolation -e .
 
 if [ "$1" = dev ]; then
+  torch=$(sed -nE 's/^(torch==[^ ]+) .*/\1/p' requirements/openaudio.lock)
+  say "installing the OpenAudio engine with $torch"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check "$torch"
+  .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --require-hashes \
+    -r requirements/openaudio-torchless.lock --build-constraints requirements/build.lock "${options[@]}"
   if [ ! -x .venv-clients/bin/python ]; then
     say "making .venv-clients"
     "$python" -m venv --without-pip .venv-clients

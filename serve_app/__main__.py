@@ -35,7 +35,7 @@ def main() -> int:
     """Run until interrupted; 1 when the configuration is wrong or the graph does not come up."""
     options = _options()
     try:
-        config = _checked(options.config, options.port)
+        config = _checked(options.config, options.host, options.port)
         moved = move_secrets(application.args for application in config.applications)
         for application, args in zip(config.applications, moved, strict=True):
             application.args = args
@@ -85,6 +85,7 @@ def _stop_on_signals(stop: threading.Event) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="serve_app", description=__doc__)
     parser.add_argument("config", type=Path, help="a Serve YAML, such as serve_config.yaml")
+    parser.add_argument("--host", help="instead of the one in the YAML; 0.0.0.0 in a container")
     parser.add_argument("--port", type=int, help="instead of the one in the YAML")
     parser.add_argument("--verbose", action="store_true", help="show the replicas' logs")
     parser.add_argument(
@@ -93,7 +94,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _checked(path: Path, port: int | None) -> ServeDeploySchema:
+def _checked(path: Path, host: str | None = None, port: int | None = None) -> ServeDeploySchema:
     """The configuration, once its settings can work on this machine.
 
     Raises:
@@ -106,6 +107,8 @@ def _checked(path: Path, port: int | None) -> ServeDeploySchema:
     except ValidationError as error:
         raise SettingsError(*first_problem(error)) from None
     _refuse_unknown(tree, config)
+    if host is not None:
+        config.http_options.host = host
     if port is not None:
         config.http_options.port = port
     _check_port(config.http_options.host or "127.0.0.1", config.http_options.port)

@@ -5,6 +5,7 @@ from typing import Any
 
 from ray import serve
 from ray.serve import Application, Deployment
+from ray.serve.config import RequestRouterConfig
 
 from configs.settings import AppSettings, load_settings
 from deployments.llm.server import LlmServer
@@ -16,6 +17,9 @@ from serve_app.ingress import DialogueIngress
 logger = logging.getLogger("ray.serve")
 
 _STARTS = 3
+# A conversation goes where its beginning is computed.
+_ROUTER: Any = "serve_app.session_router.SessionRouter"  # Ray's annotation knows no names
+_BY_SESSION = RequestRouterConfig(request_router_class=_ROUTER)
 
 
 def build_app(args: dict[str, Any]) -> Application:
@@ -33,13 +37,19 @@ def build_app(args: dict[str, Any]) -> Application:
 def bind_graph(settings: AppSettings) -> Application:
     """Dialogue -> stt, llm, tts, state. Scaling stands in the YAML, by these names."""
     stt = _deployed("stt", SttServer).bind(settings.stt)
-    llm = _deployed("llm", LlmServer).bind(settings.llm)
+    own_prompts = (settings.prompts.spoken, settings.prompts.written)
+    llm = _deployed("llm", LlmServer, _BY_SESSION).bind(settings.llm, own_prompts)
     tts = _deployed("tts", TtsServer).bind(settings.tts)
-    state = _deployed("state", StateServer).bind(settings.sessions)
+    state = _deployed("state", StateServer).bind(settings.sessions, settings.voices)
     dialogue = _deployed("dialogue", serve.ingress()(DialogueIngress))
     return dialogue.bind(settings, stt, llm, tts, state)
 
 
-def _deployed(name: str, server: type[Any]) -> Deployment:
+def _deployed(
+    name: str, server: type[Any], router: RequestRouterConfig | None = None
+) -> Deployment:
     # A checkpoint that cannot be loaded is told after a few tries, not after Serve's twenty.
-    return serve.deployment(name=name, max_constructor_retry_count=_STARTS)(server)
+    options: dict[str, Any] = {"name": name, "max_constructor_retry_count": _STARTS}
+    if router is not None:
+        options["request_router_config"] = router
+    return serve.deployment(**options)(server)

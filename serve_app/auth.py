@@ -28,6 +28,7 @@ _GUARDED = ("/v1/", "/ws/")
 _OPEN = frozenset({"/v1/livekit/status"})
 _LISTS = frozenset({"/v1/audio/models", "/v1/audio/voices"})
 _ANYBODY = "anybody"  # whose sessions are those of callers without a key
+_NOBODY = ""  # who looks at a public list without a key; has nothing
 _TICKET = "ek_"  # how a short-lived key begins
 _REALTIME = "/v1/realtime"
 _ELEVENLABS_HEADER = "xi-api-key"
@@ -71,7 +72,12 @@ class ApiKeys:
         if not self._access.enabled:
             return Caller(_ANYBODY, self._limits, self._shares, _address(scope))
         await self._ring.refresh()
-        key = self._key(Headers(scope=scope), scope)
+        try:
+            key = self._key(Headers(scope=scope), scope)
+        except AccessDenied:
+            if self._is_public_list(scope):
+                return Caller(_NOBODY, KeyLimits(), self._shares)
+            raise
         return Caller(key.name, key.limits, self._shares)
 
     async def _ticket(self, scope: Scope) -> Ticket | None:
@@ -111,9 +117,12 @@ class ApiKeys:
         method = scope.get("method", "GET")
         if not path.startswith(_GUARDED) or path in _OPEN:
             return False
-        if method == "OPTIONS" and "access-control-request-method" in headers:
-            return False  # a browser sends no key with it, and no route answers it
-        return not (self._access.public_lists and path in _LISTS and method in ("GET", "HEAD"))
+        # A browser sends no key with it, and no route answers it.
+        return not (method == "OPTIONS" and "access-control-request-method" in headers)
+
+    def _is_public_list(self, scope: Scope) -> bool:
+        is_read = scope.get("method", "GET") in ("GET", "HEAD")
+        return self._access.public_lists and is_read and route_path(scope) in _LISTS
 
 
 def _bearer(headers: Headers) -> str:

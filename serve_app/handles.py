@@ -33,6 +33,8 @@ from deployments.messages import (
     GenerationEvent,
     GenerationRequest,
     KeyLimits,
+    LibraryVoice,
+    NewVoice,
     Segment,
     Session,
     SpeechRequest,
@@ -40,6 +42,7 @@ from deployments.messages import (
     Transcript,
     TranscriptionRequest,
     VoiceCatalog,
+    VoiceConsent,
     VoiceReference,
 )
 
@@ -101,9 +104,11 @@ class _Stage:
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
     async def _stream(
-        self, method: str, request: object, *, first_s: float, total_s: float
+        self, method: str, request: object, *, first_s: float, total_s: float, session: str = ""
     ) -> AsyncGenerator[Any, None]:
         handle = self._to(method, stream=True)
+        if session:
+            handle = handle.options(session_id=session)
         started = ended = False
         for attempt in range(1, _ATTEMPTS + 1):
             left_s = total_s  # of the stage's own time; what the caller takes is not counted
@@ -194,7 +199,11 @@ class LlmHandle(_Stage):
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """The reply as it is written."""
-        return self._stream("generate", request, first_s=self._first_s, total_s=self._total_s)
+        origin = request.origin
+        session = f"{origin.owner}/{origin.session}" if origin.session else ""
+        return self._stream(
+            "generate", request, first_s=self._first_s, total_s=self._total_s, session=session
+        )
 
 
 class TtsHandle(_Stage):
@@ -271,6 +280,65 @@ class StateHandle(_Stage):
     async def delete_session(self, owner: str, session_id: str) -> bool:
         """Forget a dialogue; whether there was one."""
         return bool(await self._ask("delete_session", owner, session_id))
+
+    async def _ask(self, method: str, *args: object) -> Any:
+        return await self._call(method, *args, timeout_s=self._timeout_s)
+
+
+class LibraryHandle(_Stage):
+    """The `state` deployment as a `VoiceStore`."""
+
+    def __init__(self, handle: DeploymentHandle[Any], timeouts: TimeoutSettings) -> None:
+        super().__init__("state", handle)
+        self._timeout_s = timeouts.library_s
+
+    async def add_voice(self, owner: str, new: NewVoice, sample: Pcm) -> LibraryVoice:
+        """Keep a voice."""
+        return cast("LibraryVoice", await self._ask("add_voice", owner, new, sample))
+
+    async def find_voice(self, owner: str, name: str) -> LibraryVoice | None:
+        """A voice by its id or its name."""
+        return cast("LibraryVoice | None", await self._ask("find_voice", owner, name))
+
+    async def list_voices(self, owner: str) -> tuple[LibraryVoice, ...]:
+        """All voices of an owner."""
+        return cast("tuple[LibraryVoice, ...]", await self._ask("list_voices", owner))
+
+    async def read_sample(self, owner: str, voice_id: str) -> Pcm:
+        """What a voice was encoded from."""
+        return cast("Pcm", await self._ask("read_sample", owner, voice_id))
+
+    async def encode_again(self, owner: str, voice_id: str, reference: VoiceReference) -> None:
+        """Keep how another encoder has encoded the sample."""
+        await self._ask("encode_again", owner, voice_id, reference)
+
+    async def delete_voice(self, owner: str, voice_id: str) -> None:
+        """Forget a voice."""
+        await self._ask("delete_voice", owner, voice_id)
+
+    async def add_consent(
+        self, owner: str, name: str, language: str, recording: Pcm
+    ) -> VoiceConsent:
+        """Keep a consent."""
+        return cast(
+            "VoiceConsent", await self._ask("add_consent", owner, name, language, recording)
+        )
+
+    async def find_consent(self, owner: str, consent_id: str) -> VoiceConsent:
+        """A consent by its id."""
+        return cast("VoiceConsent", await self._ask("find_consent", owner, consent_id))
+
+    async def list_consents(self, owner: str) -> tuple[VoiceConsent, ...]:
+        """All consents of an owner."""
+        return cast("tuple[VoiceConsent, ...]", await self._ask("list_consents", owner))
+
+    async def rename_consent(self, owner: str, consent_id: str, name: str) -> VoiceConsent:
+        """Keep another name of a consent."""
+        return cast("VoiceConsent", await self._ask("rename_consent", owner, consent_id, name))
+
+    async def delete_consent(self, owner: str, consent_id: str) -> None:
+        """Forget a consent."""
+        await self._ask("delete_consent", owner, consent_id)
 
     async def _ask(self, method: str, *args: object) -> Any:
         return await self._call(method, *args, timeout_s=self._timeout_s)

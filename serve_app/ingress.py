@@ -9,11 +9,13 @@ from ray.serve.handle import DeploymentHandle
 from configs.settings import AppSettings
 from deployments.metrics import HttpMetrics, LiveMetrics, TurnMetrics
 from serve_app.api import build_api
+from serve_app.cloned_voices import ClonedVoices
 from serve_app.draining import is_draining
 from serve_app.ears import Ears
-from serve_app.handles import LlmHandle, StateHandle, SttHandle, TtsHandle
+from serve_app.handles import LibraryHandle, LlmHandle, StateHandle, SttHandle, TtsHandle
 from serve_app.media.decode import AudioDecoder
 from serve_app.model_catalog import ModelCatalog
+from serve_app.normalized_voice import reading
 from serve_app.services import Services
 
 Handle = DeploymentHandle[Any]
@@ -26,11 +28,12 @@ class DialogueIngress:
         self, settings: AppSettings, stt: Handle, llm: Handle, tts: Handle, state: Handle
     ) -> None:
         logging.getLogger("ray.serve").setLevel(settings.log_level)
+        speaker = TtsHandle(tts, settings.timeouts)
         self._services = Services(
             settings=settings,
             stt=SttHandle(stt, settings.timeouts),
             llm=LlmHandle(llm, settings.timeouts),
-            tts=TtsHandle(tts, settings.timeouts),
+            tts=reading(speaker, settings.audio),
             state=StateHandle(state, settings.timeouts),
             decoder=AudioDecoder(settings.audio),
             http_metrics=HttpMetrics(),
@@ -38,6 +41,7 @@ class DialogueIngress:
             live_metrics=LiveMetrics(),
             models=ModelCatalog(settings),
             ears=Ears(settings.live),
+            cloned=ClonedVoices(LibraryHandle(state, settings.timeouts), speaker),
         )
 
     async def __serve_build_asgi_app__(self) -> FastAPI:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from configs.settings import AppSettings, LiveSettings
 from deployments.errors import StageOverloaded
 from deployments.messages import SpeechRequest
 from deployments.metrics import LiveMetrics
+from serve_app.asked_by import AskedBy
 from serve_app.hearing.endpointing import Endpointing
 from serve_app.live.config import LiveBounds, LiveConfig, TurnTaking
 from serve_app.live.events import LiveTimings
@@ -63,12 +65,14 @@ class LiveDesk:
             self._open -= 1
 
     def session(
-        self, config: LiveConfig, emit: Emit, memory: LiveMemory | None = None
+        self, config: LiveConfig, emit: Emit, owner: str, memory: LiveMemory | None = None
     ) -> LiveSession:
         """A conversation; enter it to begin."""
+        session_id = secrets.token_hex(8) if memory is None else memory.session_id
         services, ears = self._services, self._services.ears
         sounds = ears.sounds_finished if ears.judges_sound else None
-        stages = Stages(services.stt, services.llm, services.tts, sounds)
+        llm = AskedBy(services.llm, owner, session_id, live=True)
+        stages = Stages(services.stt, llm, services.tts, sounds)
         context = LiveContext(stages, self.bounds, emit, _Recorder(self.metrics))
         return LiveSession(context, ears.voice, config, memory)
 
@@ -133,7 +137,7 @@ def endpointing(live: LiveSettings) -> Endpointing:
     )
 
 
-def default_config(settings: AppSettings, voice: str | None) -> LiveConfig:
+def default_config(settings: AppSettings) -> LiveConfig:
     """How a session begins: spoken, with the server's own turn taking."""
     live = settings.live
     taking = TurnTaking(endpointing(live), interrupt_after_ms=live.interrupt_after_ms)
@@ -141,7 +145,7 @@ def default_config(settings: AppSettings, voice: str | None) -> LiveConfig:
         instructions=settings.prompts.spoken,
         prompt_template=settings.prompts.spoken_template,
         sampling=sampling_of(SamplingFields.model_validate({}), settings.spoken_sampling),
-        voice=SpeechRequest("", voice, normalize=settings.audio.default_normalize),
+        voice=SpeechRequest("", normalize=settings.audio.default_normalize),
         turn_taking=taking,
     )
 

@@ -14,7 +14,7 @@ from serve_app.request_id import accepted_request_id, request_id_of
 from serve_app.route_path import route_path
 
 _CLIENT_LEFT = 499  # nobody is there to see it; for the metrics
-_WITH_AUDIO = frozenset({"/v1/chat/completions"})  # JSON that holds audio
+_WITH_AUDIO = frozenset({"/v1/chat/completions", "/v1/text-to-speech"})  # JSON that holds audio
 _FORM_OVERHEAD_BYTES = 64 * 1024  # field names, borders and the small fields beside a file
 
 

@@ -1,6 +1,7 @@
 """Whether this machine can run a configuration: told, and fetched, before anything is started."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import ctranslate2
 
@@ -19,7 +20,6 @@ from configs.settings import (
 )
 from deployments.errors import InvalidSetting
 from deployments.llm.llama_loading import check_device
-from deployments.tts.server import OPENAUDIO_MISSING
 from deployments.weights import resolve_weights
 from serve_app.key_file import known_keys
 
@@ -58,7 +58,7 @@ def _check_device(place: str, engine: SttMember | TtsMember) -> None:
     if isinstance(engine, WhisperSettings):
         _check_cuda(f"{place}.device", engine.device)
     if isinstance(engine, OpenAudioSettings):
-        raise InvalidSetting(f"{place}.engine", OPENAUDIO_MISSING)
+        _check_openaudio(place, engine)
 
 
 def _find_weights(place: str, engine: SttMember | TtsMember) -> None:
@@ -67,6 +67,17 @@ def _find_weights(place: str, engine: SttMember | TtsMember) -> None:
     if isinstance(engine, PiperSettings):
         for name, reference in engine.voices.items():
             resolve_weights(f"{place}.voices.{name}", reference, "piper")
+    if isinstance(engine, OpenAudioSettings):
+        resolve_weights(f"{place}.model", engine.model, "openaudio")
+
+
+def _check_openaudio(place: str, settings: OpenAudioSettings) -> None:
+    if find_spec("fish_speech") is None or find_spec("torch") is None:
+        raise InvalidSetting(
+            f"{place}.engine",
+            "the OpenAudio engine is not installed; run: scripts/setup.sh openaudio",
+        )
+    _check_cuda(f"{place}.device", settings.device)
 
 
 def _check_cuda(key: str, device: str) -> None:

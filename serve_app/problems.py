@@ -33,6 +33,8 @@ STATUS: dict[type[errors.SpeechError], int] = {
     errors.ModelNotFound: 404,
     errors.SessionNotFound: 404,
     errors.ItemNotFound: 404,
+    errors.ConsentNotFound: 404,
+    errors.ConsentInUse: 409,
     errors.ReplyInProgress: 409,
     errors.BodyTooLarge: 413,
     errors.BodyTimeout: 408,

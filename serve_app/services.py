@@ -1,7 +1,7 @@
 """What a route may call."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Protocol, cast
 
 from fastapi import Depends
@@ -9,21 +9,28 @@ from starlette.requests import HTTPConnection
 
 from configs.settings import AppSettings
 from deployments.audio import Pcm
-from deployments.errors import VoiceNotFound
+from deployments.errors import (
+    StageFailed,
+    StageOverloaded,
+    StageTimeout,
+    StageUnavailable,
+    VoiceNotFound,
+)
 from deployments.messages import (
     Allowance,
     ChatMessage,
     KeyLimits,
     Segment,
     Session,
+    SpeechRequest,
     Ticket,
     Transcript,
     TranscriptionRequest,
     VoiceCatalog,
-    VoiceInfo,
     VoiceReference,
 )
 from deployments.metrics import HttpMetrics, LiveMetrics, TurnMetrics
+from serve_app.cloned_voices import ClonedVoices
 from serve_app.dialogue.ports import LanguageModel, SpeechToText, TextToSpeech
 from serve_app.ears import Ears
 from serve_app.media.decode import AudioDecoder
@@ -116,6 +123,31 @@ class StateStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedVoice:
+    """A voice to speak with: the engine's of this name (None: its default), or one of `references`.
+
+    `language` is None where it is not known.
+    """
+
+    name: str | None
+    language: str | None = None
+    references: tuple[VoiceReference, ...] = ()
+
+    def speak(self, speech: SpeechRequest) -> SpeechRequest:
+        """The request, to be spoken with this voice."""
+        name = None if self.references else self.name
+        return replace(speech, voice=name, references=self.references, language=self.language)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice(AskedVoice):
+    """A voice that is there; `sample_rate` in Hz is its own."""
+
+    name: str
+    sample_rate: int
+
+
 @dataclass(slots=True)
 class Services:
     """The stages, the models of the ingress itself, and the settings; one of each in a replica."""
@@ -131,10 +163,11 @@ class Services:
     live_metrics: LiveMetrics
     models: ModelCatalog
     ears: Ears
+    cloned: ClonedVoices
     catalog: VoiceCatalog | None = None
 
     async def voices(self) -> VoiceCatalog:
-        """All voices.
+        """All voices of the engine.
 
         Raises:
             SpeechError: the voice stage does not answer.
@@ -144,20 +177,58 @@ class Services:
             self.catalog = await self.tts.voices()
         return self.catalog
 
-    async def voice(self, name: str | None) -> VoiceInfo:
-        """The voice with this name, or the default one.
+    async def voice(self, name: str | None, owner: str) -> Voice:
+        """The voice with this name: the engine's, else the owner's of this id or name.
 
         Raises:
             VoiceNotFound: there is no such voice.
-            SpeechError: the voice stage does not answer.
+            SpeechError: the voice stage or the voice library does not answer.
         """
         catalog = await self.voices()
-        name = self.settings.names.voices.get(name or "", name)
-        wanted = catalog.default if name in (None, "", "default") else name
+        wanted = self._own_name(name) or catalog.default
         for voice in catalog.voices:
             if voice.name == wanted:
-                return voice
+                return Voice(
+                    name=voice.name, language=voice.language or None, sample_rate=voice.sample_rate
+                )
+        if catalog.encoder is not None:
+            cloned = await self.cloned.find(owner, wanted, catalog.encoder)
+            if cloned is not None:
+                return Voice(
+                    name=cloned.id,
+                    language=cloned.language or None,
+                    references=(cloned.reference,),
+                    sample_rate=cloned_rate(catalog),
+                )
         raise VoiceNotFound(wanted)
+
+    async def voice_to_come(self, name: str | None, owner: str) -> AskedVoice:
+        """The same; while the voice stage does not answer, what may be there by the time it speaks.
+
+        Raises:
+            VoiceNotFound: there is no such voice.
+            SpeechError: the voice library does not answer.
+        """
+        try:
+            return await self.voice(name, owner)
+        except _AWAY as error:
+            if error.stage != "tts":
+                raise
+            return AskedVoice(name=self._own_name(name))
+
+    def _own_name(self, name: str | None) -> str | None:
+        """What a voice is called here; None for the default one."""
+        name = self.settings.names.voices.get(name or "", name)
+        return None if name in (None, "", "default") else name
+
+
+def cloned_rate(catalog: VoiceCatalog) -> int:
+    """The rate in Hz of cloned voices: that of the engine's default voice."""
+    rates = {voice.name: voice.sample_rate for voice in catalog.voices}
+    return rates[catalog.default]
+
+
+_AWAY = (StageFailed, StageUnavailable, StageOverloaded, StageTimeout)
 
 
 async def _services(connection: HTTPConnection) -> Services:  # else FastAPI starts a thread

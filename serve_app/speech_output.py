@@ -8,18 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from deployments.audio import Pcm
-from deployments.errors import InvalidParameter
 from deployments.messages import SpeechRequest
 from serve_app.media.encode import AudioEncoder, EncodedAudio, encode_slices, encode_whole
 from serve_app.media.formats import normalize_format, output_rate
 from serve_app.protocol.gemmavoice import AudioOut, SynthesisFields
-from serve_app.services import Services
+from serve_app.services import AskedVoice, Services
 
 _AT_ONCE_BYTES = 64 * 1024  # below, handing bare samples to a thread costs more than the work
 
 
 class SpeechOutput:
-    """Voice, format, rate and gain of one answer, checked before any work starts."""
+    """AskedVoice, format, rate and gain of one answer, checked before any work starts."""
 
     def __init__(self, fields: SynthesisFields, services: Services) -> None:
         audio = services.settings.audio
@@ -32,8 +31,6 @@ class SpeechOutput:
             # The operator's choice bends to what the format can hold; a client's is refused.
             self._rate = output_rate(self._format, audio.default_sample_rate, None)
         self._gain = 10 ** (fields.volume / 20)
-        if fields.references:
-            raise InvalidParameter("references", "no voice that is served here can be cloned")
         normalize = fields.normalize
         self._speech = SpeechRequest(
             text="",
@@ -54,9 +51,10 @@ class SpeechOutput:
         """What the audio is served as."""
         return self._format.media_type
 
-    def speech(self, voice: str | None, text: str = "") -> SpeechRequest:
-        """What to ask of a voice, the engine's default where there is no name."""
-        return replace(self._speech, voice=voice, text=text)
+    def speech(self, voice: AskedVoice | None, text: str = "") -> SpeechRequest:
+        """What to ask of a voice; None is the engine's default."""
+        speech = replace(self._speech, text=text)
+        return voice.speak(speech) if voice else speech
 
     def sample_rate(self, voice_rate: int) -> int:
         """The rate of the answer for a voice's rate.
@@ -103,7 +101,7 @@ class SpeechOutput:
         return await asyncio.to_thread(encode_whole, pcm, self.format, self._rate)
 
     def described(self, sample_rate: int) -> AudioOut:
-        """The answer as GemmaVoice's JSON, but for the audio."""
+        """The answer as GemmaAskedVoice's JSON, but for the audio."""
         return AudioOut(
             audio_base64="",
             response_format=self.format,
@@ -113,7 +111,7 @@ class SpeechOutput:
         )
 
     def answer(self, audio: EncodedAudio) -> AudioOut:
-        """Whole audio as GemmaVoice's JSON."""
+        """Whole audio as GemmaAskedVoice's JSON."""
         encoded = base64.b64encode(audio.data).decode()
         return self.described(audio.sample_rate).model_copy(update={"audio_base64": encoded})
 

@@ -1,13 +1,14 @@
 """A text to answer -> what the model is asked."""
 
 from deployments.errors import TextTooLong
-from deployments.messages import ChatMessage, GenerationRequest
+from deployments.messages import ChatMessage, GenerationRequest, Origin
+from serve_app.caller import Caller
 from serve_app.protocol.gemmavoice import GenerationBody
 from serve_app.sampling import sampling_of
 from serve_app.services import Services
 
 
-def written_request(body: GenerationBody, services: Services) -> GenerationRequest:
+def written_request(body: GenerationBody, services: Services, caller: Caller) -> GenerationRequest:
     """A prompt, within the limits.
 
     Raises:
@@ -22,5 +23,7 @@ def written_request(body: GenerationBody, services: Services) -> GenerationReque
     # Replaced, not formatted: a prompt may hold braces.
     user = settings.prompts.written_template.replace("{prompt}", body.prompt)
     return GenerationRequest(
-        (*messages, ChatMessage("user", user)), sampling_of(body, settings.written_sampling)
+        (*messages, ChatMessage("user", user)),
+        sampling_of(body, settings.written_sampling),
+        origin=Origin(caller.owner),
     )

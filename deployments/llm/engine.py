@@ -4,11 +4,11 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol
 
-from deployments.messages import GenerationEvent, GenerationRequest
+from deployments.messages import BatchCounts, GenerationEvent, GenerationRequest
 
 
 class LlmEngine(Protocol):
-    """Continues a conversation. Blocking, one caller at a time: the server calls it in a thread."""
+    """Continues conversations. Blocking: the server calls it in a thread for each request."""
 
     def warm_up(self) -> None:
         """Run once before the first request, so that it is as fast as the rest."""
@@ -29,5 +29,14 @@ class LlmEngine(Protocol):
         Raises:
             ContextOverflow: the prompt alone does not fit into the context.
             InvalidParameter: the form that is asked for cannot be kept, or a token does not exist.
+            StageOverloaded: too many requests wait.
+        """
+        ...
+
+    def counts(self) -> BatchCounts | None:
+        """What was done since the start; None where nothing is counted.
+
+        Raises:
+            RuntimeError: the engine broke and will not work again.
         """
         ...

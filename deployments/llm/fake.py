@@ -61,6 +61,9 @@ class FakeLlmEngine:
         if not stop.is_set():
             yield from reply.close(prompt_tokens, dropped)
 
+    def counts(self) -> None:
+        """Nothing is counted."""
+
     def _read(self, request: GenerationRequest) -> tuple[int, int]:
         """The words of the prompt, and how many messages are not in it."""
         if request.prompt is not None:

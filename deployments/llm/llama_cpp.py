@@ -2,28 +2,37 @@
 
 import contextlib
 import os
+import queue
 import secrets
+import sys
 import threading
-from collections.abc import Generator, Iterator, Sequence
-
-import llama_cpp
+import weakref
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 from configs.settings import LlamaCppSettings
 from deployments.errors import ContextOverflow, InvalidParameter, InvalidSetting
-from deployments.llm.abort import abort_on
+from deployments.llm.batch_context import BatchContext
+from deployments.llm.batch_loop import BatchLimits, BatchLoop
 from deployments.llm.chat_template import (
     CHAT_TEMPLATE_KEY,
     ChatTemplate,
     PromptPart,
     choose_template,
 )
+from deployments.llm.exactness import exact_streams
+from deployments.llm.generation import Delivery, Generation
 from deployments.llm.grammar import gbnf, output_field
 from deployments.llm.llama_loading import load_llama
+from deployments.llm.prefix_tree import common_prefix
+from deployments.llm.sequence_cache import Prompt, SequenceCache
 from deployments.llm.stops import Reply, TextAssembler
 from deployments.llm.token_sampler import GrammarRefusal, TokenSampler
 from deployments.llm.vocabulary import Vocabulary
 from deployments.llm.window import room_for_prompt, shortened
 from deployments.messages import (
+    BatchCounts,
     ChatMessage,
     GenerationEvent,
     GenerationRequest,
@@ -33,36 +42,44 @@ from deployments.messages import (
 # llama.cpp draws a seed of its own for 0xFFFFFFFF.
 _SEEDS = 0xFFFFFFFF
 
-# llama.cpp multiplies tokens in groups, and rounds the rest of a batch in another way.
-_GROUP_TOKENS = 32
+_STOP_POLL_S = 0.05
 
 
 class LlamaCppEngine:
-    """One model in one context.
+    """One model in one context, for many callers at once.
 
-    What a prompt has in common with the conversation before it is not computed again. Where the
-    reply must be repeatable (temperature 0, or a seed), only as much is used again as leaves every
-    bit on a CPU as in an empty context: whole groups of tokens that were read as a prompt.
+    What a prompt has in common with earlier ones of its owner, or with the operator's own prompts
+    (`shared_prompts`), is not computed again. Where the reply must be repeatable (temperature 0, or
+    a seed), only as much is used again, and only so many replies are written in one call, as leaves
+    every bit on a CPU as in an empty context of its own.
 
     Raises:
         WeightsNotFound: the model is not there.
         InvalidSetting: the model, its template or the device cannot be used.
     """
 
-    def __init__(self, settings: LlamaCppSettings) -> None:
-        self._llama = load_llama(settings, settings.threads or _default_threads())
-        memory = llama_cpp.llama_get_memory(self._llama.ctx)
-        if memory is None:
-            raise InvalidSetting("llm.model", "this model writes no text")
-        self._memory = memory
+    def __init__(self, settings: LlamaCppSettings, shared_prompts: Sequence[str] = ()) -> None:
+        self._llama = load_llama(settings)
         self._vocabulary = Vocabulary(self._llama)
-        self._settled_tokens = 0
-        self._context_tokens = min(settings.context_tokens, self._llama.n_ctx())
         source = choose_template(settings.chat_template, self._llama.metadata)
         for token in source.control:
             if not self._vocabulary.is_control(token):
                 raise InvalidSetting(CHAT_TEMPLATE_KEY, f"the model has no token '{token}'")
         self._template = ChatTemplate(source, self._vocabulary.bos, self._vocabulary.eos)
+        self._overflow = settings.overflow
+        self._shared_prompts = frozenset(shared_prompts)
+        self._shared_tokens = lru_cache(maxsize=8)(self._tokens_before_a_user)
+        self._context = BatchContext(self._llama, settings, settings.threads or _default_threads())
+        self._context_tokens = self._context.stream_tokens
+        self._cache = SequenceCache(self._context, settings.parallel, settings.cache_tokens)
+        limits = BatchLimits(
+            streams=settings.parallel,
+            queue=settings.queue,
+            batch_tokens=settings.batch_tokens,
+            exact_streams=exact_streams(self._context),
+        )
+        self._loop = BatchLoop(self._context, self._cache, self._vocabulary, limits)
+        weakref.finalize(self, self._loop.close)
 
     def warm_up(self) -> None:
         """Read all weights once: a short prompt and two tokens."""
@@ -83,22 +100,59 @@ class LlamaCppEngine:
         self._check_biases(request.sampling)
         grammar = None if request.output is None else gbnf(request.output)
         prompt, dropped = self._prompt(request)
-        room = self._context_tokens - len(prompt)
+        room = self._context_tokens - len(prompt.tokens)
         if room < 1:
-            raise ContextOverflow(len(prompt), self._context_tokens)
-        reply = Reply(self._assembler(request), min(request.sampling.max_tokens, room))
-        with contextlib.closing(self._tokens(prompt, request, grammar, stop)) as tokens:
-            for token in tokens:
-                if self._vocabulary.is_end(token):
-                    break
-                yield from reply.add(self._vocabulary.bytes_of(token))
-                if reply.finish_reason:
-                    break
-        if not stop.is_set():
-            yield from reply.close(len(prompt), dropped)
+            raise ContextOverflow(len(prompt.tokens), self._context_tokens)
+        if stop.is_set():
+            return
+        generation = Generation(
+            prompt,
+            self._sampler(request, grammar),
+            Reply(self._assembler(request), min(request.sampling.max_tokens, room)),
+            stop,
+            live=request.origin.live,
+            prompt_tokens=len(prompt.tokens),
+            dropped_messages=dropped,
+        )
+        self._loop.submit(generation)
+        try:
+            yield from self._events(generation, stop)
+        finally:
+            self._loop.give_up(generation)
+
+    def counts(self) -> BatchCounts:
+        """What was done since the start.
+
+        Raises:
+            RuntimeError: the engine broke.
+        """
+        return self._loop.counts()
+
+    def _events(self, generation: Generation, stop: threading.Event) -> Iterator[GenerationEvent]:
+        while not stop.is_set():
+            try:
+                delivery: Delivery = generation.events.get(timeout=_STOP_POLL_S)
+            except queue.Empty:
+                continue
+            if delivery is None:
+                return
+            if isinstance(delivery, Exception):
+                raise delivery
+            yield delivery
+
+    def _sampler(self, request: GenerationRequest, grammar: str | None) -> TokenSampler:
+        seed = request.sampling.seed
+        drawn = secrets.randbelow(_SEEDS) if seed is None else seed % _SEEDS
+        silent = self._vocabulary.silent
+        try:
+            return TokenSampler(self._context, request.sampling, drawn, grammar, silent)
+        except GrammarRefusal:
+            raise InvalidParameter(
+                output_field(request.output), "llama.cpp cannot compile its grammar."
+            ) from None
 
     def _check_biases(self, sampling: Sampling) -> None:
-        size = self._llama.n_vocab()
+        size = self._context.size
         for token, _ in sampling.logit_bias:
             if not 0 <= token < size:
                 raise InvalidParameter(
@@ -112,16 +166,26 @@ class LlamaCppEngine:
         stop = (*request.sampling.stop, *source.stop)
         return TextAssembler(stop, strip_start=source.strip_start)
 
-    def _prompt(self, request: GenerationRequest) -> tuple[list[int], int]:
-        """The tokens to read, and how many messages are not in them."""
+    def _prompt(self, request: GenerationRequest) -> tuple[Prompt, int]:
+        """What to read, and how many messages are not in it."""
+        sampling, owner = request.sampling, request.origin.owner
+        exact = sampling.temperature == 0 or sampling.seed is not None
         if request.prompt is not None:
             tokens = self._vocabulary.tokenize([PromptPart(request.prompt, is_content=True)])
             if not tokens:
                 raise InvalidParameter("prompt", "it is empty.")
-            return tokens, 0
+            return Prompt(tokens, owner, exact=exact), 0
+        tokens, dropped = self._conversation(request)
+        return Prompt(tokens, owner, self._shared(request.messages, tokens), exact), dropped
+
+    def _conversation(self, request: GenerationRequest) -> tuple[list[int], int]:
+        """The tokens of a conversation, and how many messages are not in them."""
         prompt = self._rendered(request.messages)
         room = room_for_prompt(self._context_tokens, request.sampling.max_tokens)
-        if not request.drop_oldest or len(prompt) <= room:
+        drops = self._overflow == "drop_oldest" or (
+            self._overflow == "by_request" and request.drop_oldest
+        )
+        if not drops or len(prompt) <= room:
             return prompt, 0
         around = self._tokens_around_a_message()
         sizes = [self._vocabulary.count(message.content) + around for message in request.messages]
@@ -132,6 +196,21 @@ class LlamaCppEngine:
                 break
         return read
 
+    def _shared(self, messages: Sequence[ChatMessage], tokens: list[int]) -> int:
+        """How many of a prompt's first tokens are the operator's own, and no caller's."""
+        first = messages[0] if messages else None
+        if first is None or first.role != "system" or first.content not in self._shared_prompts:
+            return 0
+        return common_prefix(tokens, self._shared_tokens(first.content))
+
+    def _tokens_before_a_user(self, system: str) -> list[int]:
+        """What every conversation with these instructions begins with, whatever the user says."""
+        one, other = (
+            self._rendered((ChatMessage("system", system), ChatMessage("user", said)))
+            for said in ("a", "0")
+        )
+        return one[: common_prefix(one, other)]
+
     def _rendered(self, messages: Sequence[ChatMessage]) -> list[int]:
         return self._vocabulary.tokenize(self._template.render(messages))
 
@@ -141,82 +220,15 @@ class LlamaCppEngine:
         more = len(self._rendered((*turn, *turn[:1]))) - len(self._rendered(turn[:1]))
         return max(more // len(turn), 0)
 
-    def _tokens(
-        self,
-        prompt: Sequence[int],
-        request: GenerationRequest,
-        grammar: str | None,
-        stop: threading.Event,
-    ) -> Generator[int, None, None]:
-        """What the model writes after the prompt, until `stop` is set."""
-        seed, temperature = request.sampling.seed, request.sampling.temperature
-        drawn = secrets.randbelow(_SEEDS) if seed is None else seed % _SEEDS
-        silent = self._vocabulary.silent
-        try:
-            with TokenSampler(self._llama, request.sampling, drawn, grammar, silent) as sampler:
-                if not self._read(prompt, stop, exact=seed is not None or temperature == 0):
-                    return
-                while True:
-                    token = sampler.next_token()
-                    yield token
-                    if stop.is_set():
-                        return
-                    self._llama.eval([token])
-        except GrammarRefusal:
-            raise InvalidParameter(
-                output_field(request.output), "llama.cpp cannot compile its grammar."
-            ) from None
-        except RuntimeError:
-            self._forget(0)
-            raise
-
-    def _read(self, prompt: Sequence[int], stop: threading.Event, *, exact: bool) -> bool:
-        """Compute the prompt; whether it was read to its end."""
-        known = self._known(prompt)
-        self._forget(self._whole_groups(min(known, self._settled_tokens)) if exact else known)
-        settled = self._settled_tokens == self._llama.n_tokens
-        with abort_on(stop, self._llama):
-            while (start := self._llama.n_tokens) < len(prompt):
-                if stop.is_set():
-                    return False
-                try:
-                    self._llama.eval(prompt[start : start + self._llama.n_batch])
-                except RuntimeError:
-                    if not stop.is_set():
-                        raise
-                    self._forget(0)
-                    return False
-        if settled:
-            self._settled_tokens = self._whole_groups(len(prompt))
-        return True
-
-    def _whole_groups(self, tokens: int) -> int:
-        """The count rounded down to where a batch may begin without another rounding."""
-        batch = self._llama.n_batch
-        return tokens - tokens % (batch if batch % _GROUP_TOKENS else _GROUP_TOKENS)
-
-    def _known(self, prompt: Sequence[int]) -> int:
-        """How many of the prompt's tokens the context holds; the last one is always read anew."""
-        common = 0
-        for known, token in zip(
-            self._llama.input_ids[: self._llama.n_tokens], prompt[:-1], strict=False
-        ):
-            if known != token:
-                break
-            common += 1
-        return common
-
-    def _forget(self, keep: int) -> None:
-        """Drop all but the first `keep` tokens from the context."""
-        self._settled_tokens = self._whole_groups(min(self._settled_tokens, keep))
-        if keep and llama_cpp.llama_memory_seq_rm(self._memory, 0, keep, -1):
-            self._llama.n_tokens = keep
-            return
-        self._settled_tokens = 0
-        self._llama.reset()
-        llama_cpp.llama_memory_clear(self._memory, True)  # noqa: FBT003
-
 
 def _default_threads() -> int:
     """Half the CPUs that this process may use: llama.cpp's threads wait by spinning."""
-    return max(len(os.sched_getaffinity(0)) // 2, 1)
+    return max(min(len(os.sched_getaffinity(0)), _cpu_quota()) // 2, 1)
+
+
+def _cpu_quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """How many CPUs a container's limit lets the process use at a time; many without one."""
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = map(int, file.read_text().split())
+        return max(round(quota / period), 1)
+    return sys.maxsize

@@ -16,13 +16,15 @@ from deployments.weights import resolve_weights
 logger = logging.getLogger(__name__)
 
 _MODEL_KEY = "llm.model"
+# `Llama` comes with a context of its own, which is not used.
+_SMALLEST_CONTEXT = 32
 _GGML_LOG_ERROR = 4
 _GGML_DEVICE_GPU = 1
 _errors: collections.deque[str] = collections.deque(maxlen=3)
 
 
-def load_llama(settings: LlamaCppSettings, threads: int) -> llama_cpp.Llama:
-    """The model with an empty context.
+def load_llama(settings: LlamaCppSettings) -> llama_cpp.Llama:
+    """The model and its vocabulary.
 
     Raises:
         WeightsNotFound: the model is not there.
@@ -35,16 +37,11 @@ def load_llama(settings: LlamaCppSettings, threads: int) -> llama_cpp.Llama:
     try:
         llama = llama_cpp.Llama(
             str(path),
-            n_ctx=settings.context_tokens,
-            n_batch=settings.batch_tokens,
-            n_threads=threads,
-            n_threads_batch=threads,
+            n_ctx=_SMALLEST_CONTEXT,
+            n_batch=_SMALLEST_CONTEXT,
             n_gpu_layers=settings.gpu_layers,
             main_gpu=settings.main_gpu,
             split_mode=_split_mode(settings),
-            flash_attn=settings.flash_attention,
-            # Cells of sliding-window layers are kept, so that a shared prefix can be used again.
-            swa_full=True,
             verbose=False,
         )
     except (

@@ -7,12 +7,12 @@ compiled, and where no token fits. They also try the grammar on all the vocabula
 import ctypes
 import math
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 import llama_cpp
 import numpy as np
 
+from deployments.llm.batch_context import BatchContext
 from deployments.messages import Sampling
 
 _LAST_TOKENS = 64  # what the penalties look at
@@ -24,7 +24,7 @@ class GrammarRefusal(Exception):
 
 
 class TokenSampler:
-    """The choices for one reply; to be closed.
+    """The choices for one reply; a `Chooser`.
 
     Raises:
         GrammarRefusal: the grammar cannot be used.
@@ -32,43 +32,36 @@ class TokenSampler:
 
     def __init__(
         self,
-        llama: llama_cpp.Llama,
+        context: BatchContext,
         sampling: Sampling,
         seed: int,
         grammar: str | None,
         forbidden: Sequence[int],
     ) -> None:
-        self._llama = llama
-        self._grammar = None if grammar is None else _compiled(llama, grammar)
-        self._chain = _chain(llama, sampling, seed)
+        self._context = context
+        self._grammar = None if grammar is None else _compiled(context, grammar)
+        self._chain = _chain(context.size, sampling, seed)
         self._forbidden = np.array(forbidden, np.intp)
-        self._candidates = np.zeros(llama.n_vocab() if grammar else 0, _TOKEN_DATA)
+        self._candidates = np.zeros(context.size if grammar else 0, _TOKEN_DATA)
 
-    def __enter__(self) -> "TokenSampler":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Free the samplers; nothing may be called afterwards."""
         llama_cpp.llama_sampler_free(self._chain)
         if self._grammar is not None:
             llama_cpp.llama_sampler_free(self._grammar)
 
-    def next_token(self) -> int:
-        """The token after what the context holds.
+    def next_token(self, row: int) -> int:
+        """The token after a row of the context's last call.
 
         Raises:
             RuntimeError: no token of the vocabulary fits the grammar.
         """
         if self._grammar is None:
-            return llama_cpp.llama_sampler_sample(self._chain, self._llama.ctx, -1)
+            return self._context.sample(self._chain, row)
         # The grammar is slow: ask it for one token first, and for all only where that does not fit.
-        token = self._choose()
+        token = self._choose(row)
         if not self._fits(token, self._grammar):
-            token = self._choose(self._grammar)
+            token = self._choose(row, self._grammar)
             if not self._fits(token, self._grammar):
                 raise RuntimeError("no token fits the grammar")
         # llama.cpp ends the process where a grammar is given a token that it does not allow.
@@ -76,11 +69,10 @@ class TokenSampler:
         llama_cpp.llama_sampler_accept(self._chain, token)
         return token
 
-    def _choose(self, grammar: "llama_cpp.llama_sampler_p | None" = None) -> int:
-        logits = llama_cpp.llama_get_logits_ith(self._llama.ctx, -1)
+    def _choose(self, row: int, grammar: "llama_cpp.llama_sampler_p | None" = None) -> int:
         data = self._candidates
         data["id"] = np.arange(len(data))
-        data["logit"] = np.ctypeslib.as_array(logits, shape=(len(data),))
+        data["logit"] = self._context.logits(row)
         data["logit"][self._forbidden] = -math.inf
         candidates = _array(data)
         if grammar is not None:
@@ -108,19 +100,16 @@ def _apply(
     llama_cpp.llama_sampler_apply(sampler, pointer)
 
 
-def _compiled(llama: llama_cpp.Llama, grammar: str) -> "llama_cpp.llama_sampler_p":
-    vocabulary = llama_cpp.llama_model_get_vocab(llama.model)
-    if vocabulary is not None:
-        sampler = llama_cpp.llama_sampler_init_grammar(vocabulary, grammar.encode(), b"root")
-        if sampler:
-            return sampler
+def _compiled(context: BatchContext, grammar: str) -> "llama_cpp.llama_sampler_p":
+    sampler = llama_cpp.llama_sampler_init_grammar(context.vocabulary, grammar.encode(), b"root")
+    if sampler:
+        return sampler
     raise GrammarRefusal
 
 
-def _chain(llama: llama_cpp.Llama, sampling: Sampling, seed: int) -> "llama_cpp.llama_sampler_p":
+def _chain(size: int, sampling: Sampling, seed: int) -> "llama_cpp.llama_sampler_p":
     """The samplers in the order of `llama_cpp.Llama`."""
     chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
-    size = llama.n_vocab()
     if sampling.logit_bias:
         biases = (llama_cpp.llama_logit_bias * len(sampling.logit_bias))(*sampling.logit_bias)
         added = [llama_cpp.llama_sampler_init_logit_bias(size, len(biases), biases)]

@@ -1,19 +1,47 @@
 """The `state` deployment: one replica, so that every ingress replica sees the same."""
 
-from configs.settings import SessionSettings
-from deployments.messages import Allowance, ChatMessage, KeyLimits, Session, Ticket
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from configs.settings import SessionSettings, VoiceLibrarySettings
+from deployments.audio import Pcm
+from deployments.errors import StageFailed
+from deployments.messages import (
+    Allowance,
+    ChatMessage,
+    KeyLimits,
+    LibraryVoice,
+    NewVoice,
+    Session,
+    Ticket,
+    VoiceConsent,
+    VoiceReference,
+)
 from deployments.state.limits import Limits
 from deployments.state.sessions import Sessions
 from deployments.state.tickets import Tickets
+from deployments.state.voices import VoiceLibrary
+
+logger = logging.getLogger("ray.serve")
+
+T = TypeVar("T")
 
 
 class StateServer:
-    """Rate limits, sessions and short-lived keys in memory. Every method is quick and runs on one event loop."""
+    """Rate limits, sessions and short-lived keys in memory, cloned voices on disk.
 
-    def __init__(self, sessions: SessionSettings) -> None:
+    What is in memory never waits, and runs on one event loop; the disk is used by one thread.
+    """
+
+    def __init__(self, sessions: SessionSettings, voices: VoiceLibrarySettings) -> None:
         self._limits = Limits()
         self._sessions = Sessions(sessions)
         self._tickets = Tickets()
+        self._voices = VoiceLibrary(voices)
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="voices")
 
     async def admit(self, caller: str, limits: KeyLimits, lease: str) -> Allowance:
         """See `Limits.admit`."""
@@ -64,6 +92,61 @@ class StateServer:
     async def delete_session(self, owner: str, session_id: str) -> bool:
         """See `Sessions.delete`."""
         return self._sessions.delete(owner, session_id)
+
+    async def add_voice(self, owner: str, new: NewVoice, sample: Pcm) -> LibraryVoice:
+        """See `VoiceLibrary.add_voice`."""
+        return await self._on_disk(lambda: self._voices.add_voice(owner, new, sample))
+
+    async def find_voice(self, owner: str, name: str) -> LibraryVoice | None:
+        """See `VoiceLibrary.find_voice`."""
+        return await self._on_disk(lambda: self._voices.find_voice(owner, name))
+
+    async def list_voices(self, owner: str) -> tuple[LibraryVoice, ...]:
+        """See `VoiceLibrary.list_voices`."""
+        return await self._on_disk(lambda: self._voices.list_voices(owner))
+
+    async def read_sample(self, owner: str, voice_id: str) -> Pcm:
+        """See `VoiceLibrary.read_sample`."""
+        return await self._on_disk(lambda: self._voices.read_sample(owner, voice_id))
+
+    async def encode_again(self, owner: str, voice_id: str, reference: VoiceReference) -> None:
+        """See `VoiceLibrary.encode_again`."""
+        await self._on_disk(lambda: self._voices.encode_again(owner, voice_id, reference))
+
+    async def delete_voice(self, owner: str, voice_id: str) -> None:
+        """See `VoiceLibrary.delete_voice`."""
+        await self._on_disk(lambda: self._voices.delete_voice(owner, voice_id))
+
+    async def add_consent(
+        self, owner: str, name: str, language: str, recording: Pcm
+    ) -> VoiceConsent:
+        """See `VoiceLibrary.add_consent`."""
+        return await self._on_disk(
+            lambda: self._voices.add_consent(owner, name, language, recording)
+        )
+
+    async def find_consent(self, owner: str, consent_id: str) -> VoiceConsent:
+        """See `VoiceLibrary.find_consent`."""
+        return await self._on_disk(lambda: self._voices.find_consent(owner, consent_id))
+
+    async def list_consents(self, owner: str) -> tuple[VoiceConsent, ...]:
+        """See `VoiceLibrary.list_consents`."""
+        return await self._on_disk(lambda: self._voices.list_consents(owner))
+
+    async def rename_consent(self, owner: str, consent_id: str, name: str) -> VoiceConsent:
+        """See `VoiceLibrary.rename_consent`."""
+        return await self._on_disk(lambda: self._voices.rename_consent(owner, consent_id, name))
+
+    async def delete_consent(self, owner: str, consent_id: str) -> None:
+        """See `VoiceLibrary.delete_consent`."""
+        await self._on_disk(lambda: self._voices.delete_consent(owner, consent_id))
+
+    async def _on_disk(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._disk, work)
+        except OSError:
+            logger.exception("the folder of the voice library cannot be used")
+            raise StageFailed("state") from None
 
     async def ping(self) -> None:
         """Answer, so that the caller knows a replica is there."""

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from deployments.audio import Pcm
 from deployments.errors import InvalidParameter
@@ -38,6 +38,19 @@ class TtsEngine(Protocol):
             VoiceNotFound: no voice has the name that was asked for.
             InvalidParameter: the engine has no such choice.
             CloningUnsupported: there are `references`, and the engine cannot speak with them.
+        """
+        ...
+
+
+@runtime_checkable
+class SelfChecking(Protocol):
+    """An engine with work of its own that can break between two requests."""
+
+    def check_health(self) -> None:
+        """Return at once where the engine can speak.
+
+        Raises:
+            StageFailed: it cannot, and will not by itself.
         """
         ...
 

@@ -11,7 +11,7 @@ from deployments.fallback import Chain, Unwatched, Watch
 from deployments.messages import SpeechRequest, VoiceCatalog, VoiceReference
 from deployments.remote import Reachable
 from deployments.resample import Resampler
-from deployments.tts.engine import TtsEngine
+from deployments.tts.engine import SelfChecking, TtsEngine
 
 _ANY = "*"
 
@@ -50,6 +50,12 @@ class FallbackTtsEngine:
             not isinstance(member.engine, Reachable) or member.engine.is_up()
             for member in self._chain.members
         )
+
+    def check_health(self) -> None:
+        """Pass on what an engine says that cannot work again by itself."""
+        for member in self._chain.members:
+            if isinstance(member.engine, SelfChecking):
+                member.engine.check_health()
 
     def voices(self) -> VoiceCatalog:
         """The first engine's."""

@@ -15,15 +15,13 @@ from configs.settings import (
     TtsSettings,
 )
 from deployments.audio import Pcm
-from deployments.errors import InvalidSetting, StageUnavailable
+from deployments.errors import StageUnavailable
 from deployments.fallback import Watch
 from deployments.messages import SpeechRequest, VoiceCatalog, VoiceReference
 from deployments.metrics import EngineMetrics, StageMetrics
 from deployments.pump import iterate_in_thread, run_in_thread
 from deployments.remote import Reachable
-from deployments.tts.engine import TtsEngine
-
-OPENAUDIO_MISSING = "'openaudio' is not part of this version yet; use 'piper'"
+from deployments.tts.engine import SelfChecking, TtsEngine
 
 
 class TtsServer:
@@ -74,24 +72,24 @@ class TtsServer:
             raise StageUnavailable("tts")
 
     async def check_health(self) -> None:
-        """Called by Serve; a replica whose loop still turns is healthy."""
+        """Called by Serve; a replica whose loop and engine still turn is healthy."""
+        if isinstance(self._engine, SelfChecking):
+            self._engine.check_health()
         self._metrics.refresh()
         self._engines.refresh()
 
 
 def build_tts_engine(settings: TtsSettings, watch: Watch | None = None) -> TtsEngine:
-    """The engine that the settings name; only its library is imported. `watch` hears of a chain.
-
-    Raises:
-        InvalidSetting: the engine is named in the configuration but not part of this version.
-    """
+    """The engine that the settings name; only its library is imported. `watch` hears of a chain."""
     match settings:
         case PiperSettings():
             from deployments.tts.piper import PiperEngine
 
             return PiperEngine(settings)
         case OpenAudioSettings():
-            raise InvalidSetting("tts.engine", OPENAUDIO_MISSING)
+            from deployments.tts.openaudio.engine import OpenAudioEngine
+
+            return OpenAudioEngine(settings)
         case OpenAudioApiSettings():
             from deployments.tts.openaudio_api import OpenAudioApiEngine
 

@@ -7,6 +7,7 @@ written as text.
 import asyncio
 import base64
 import binascii
+import hashlib
 import io
 from collections.abc import Sequence
 
@@ -35,6 +36,12 @@ _AUDIO_OWNER = "audio:"
 def audio_owner(caller: Caller) -> str:
     """Under whose name spoken answers are remembered: no session of the caller's has it."""
     return _AUDIO_OWNER + caller.owner
+
+
+def conversation_id(messages: tuple[ChatMessage, ...]) -> str:
+    """What all requests of one conversation have in common: how it began."""
+    first = next((message.content for message in messages if message.role == "user"), "")
+    return hashlib.blake2b(first.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 async def conversation(

@@ -1,5 +1,7 @@
 """Tokens in, speakable clauses out."""
 
+import re
+
 from deployments.sentences import (
     FIRST_CLAUSE_CHARS,
     LONGEST_FIRST_CLAUSE_CHARS,
@@ -8,6 +10,8 @@ from deployments.sentences import (
 )
 
 _LONGEST_CLAUSE_CHARS = 240
+_LONGEST_ADDRESS_CHARS = 2000  # cut in the middle, its rest would be read as words
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S*$")
 
 
 class ClauseSplitter:
@@ -45,6 +49,16 @@ class ClauseSplitter:
             end = soft_break(self._pending, FIRST_CLAUSE_CHARS)
         longest = LONGEST_FIRST_CLAUSE_CHARS if self._first else _LONGEST_CLAUSE_CHARS
         if len(self._pending) > longest and (end is None or end > longest):
-            end = self._pending.rfind(" ", 1, longest)
-            end = end if end > 0 else longest
+            space = self._pending.rfind(" ", 1, longest)
+            if space > 0:
+                return space
+            if self._in_address(longest):
+                return end
+            end = longest
         return end
+
+    def _in_address(self, at: int) -> bool:
+        """Whether a web address goes on there."""
+        if len(self._pending) > _LONGEST_ADDRESS_CHARS:
+            return False
+        return _ADDRESS.search(self._pending, 0, at) is not None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from deployments.errors import SpeechError, TextTooLong
-from deployments.messages import SpeechRequest, VoiceInfo
+from deployments.messages import SpeechRequest
 from serve_app.caller import Caller
 from serve_app.counted_speech import counted_speech
 from serve_app.elevenlabs.alignment import spread_evenly
@@ -16,7 +16,7 @@ from serve_app.elevenlabs.pending_text import PendingText
 from serve_app.elevenlabs.speech import speech_with
 from serve_app.problems import problem_of
 from serve_app.protocol.elevenlabs import AlignmentOut, TextIn
-from serve_app.services import Services
+from serve_app.services import Services, Voice
 from serve_app.socket import Socket
 from serve_app.socket_talk import Jobs
 
@@ -30,7 +30,7 @@ class Setting:
     services: Services
     caller: Caller
     socket: Socket
-    voice: VoiceInfo
+    voice: Voice
     output: Output
     speech: SpeechRequest
     sync_alignment: bool

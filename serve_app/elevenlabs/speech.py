@@ -4,16 +4,16 @@ from dataclasses import replace
 
 from deployments.errors import InvalidParameter
 from deployments.languages import language_code
-from deployments.messages import SpeechRequest, VoiceInfo
+from deployments.messages import SpeechRequest
 from serve_app.protocol.elevenlabs import VoiceSettings
-from serve_app.services import Services
+from serve_app.services import Services, Voice
 
 _TEMPERATURE_AT_ZERO = 1.4  # so that 0.5 is what a voice was trained with, 0.7
 
 
 async def chosen_voice(
-    services: Services, voice_id: str, model: str | None, language: str | None
-) -> VoiceInfo:
+    services: Services, owner: str, voice_id: str, model: str | None, language: str | None
+) -> Voice:
     """The voice of this id.
 
     Raises:
@@ -23,8 +23,10 @@ async def chosen_voice(
     """
     if model is not None and not model.startswith("eleven_"):
         services.models.resolve("tts", model)
-    voice = await services.voice(voice_id)
-    if language and language_code(language) != language_code(voice.language):
+    voice = await services.voice(voice_id, owner)
+    spoken = language_code(voice.language)
+    # A cloned voice speaks whatever the engine does.
+    if language and spoken and not voice.references and language_code(language) != spoken:
         raise InvalidParameter("language_code", f"the voice speaks '{voice.language}'.")
     return voice
 
@@ -39,7 +41,7 @@ def speech_with(speech: SpeechRequest, settings: VoiceSettings | None) -> Speech
     return speech if settings.speed is None else replace(speech, speed=settings.speed)
 
 
-def plain_speech(services: Services, voice: VoiceInfo, *, early: bool) -> SpeechRequest:
+def plain_speech(services: Services, voice: Voice, *, early: bool) -> SpeechRequest:
     """A request without a text."""
     normalize = services.settings.audio.default_normalize
-    return SpeechRequest("", voice.name, normalize=normalize, early=early)
+    return voice.speak(SpeechRequest("", normalize=normalize, early=early))

@@ -50,7 +50,7 @@ class Conversing:
         self._limits, self._live = settings.limits, settings.live
         self._limit_bytes = settings.audio.max_upload_bytes
         self._inbox, self._rate = Inbox(self._limit_bytes), pcm_rate(None, None)
-        self._terms = Terms(ears.services)
+        self._terms = Terms(ears.services, ears.caller)
         self._told = Told(socket.send, self._terms)
         self._answers = True  # whether what is being heard is to be answered
         self._stream = VoiceStream()
@@ -244,7 +244,7 @@ async def conversing(
     def begin() -> LiveSession:
         if talk.session_id is not None:
             talk.memory = desk.memory(caller.owner, talk.session_id)
-        return desk.session(talk.config, talk.note, talk.memory)
+        return desk.session(talk.config, talk.note, caller.owner, talk.memory)
 
     async with talk.work.holding(begin):
         yield talk

@@ -7,18 +7,18 @@ from functools import partial
 
 from deployments.audio import Pcm
 from deployments.errors import InvalidParameter, TextTooLong
-from deployments.messages import VoiceInfo
 from deployments.sentences import is_speakable
 from serve_app.caller import Caller
 from serve_app.counted_speech import counted_speech
 from serve_app.gemmavoice_live.manners import read_object, speech_manners
 from serve_app.problems import problem_of
 from serve_app.protocol.gemmavoice_sockets import CLEAR, SPEAK, SpeakMessage
-from serve_app.services import Services
+from serve_app.services import Services, Voice
 from serve_app.socket import Socket
 from serve_app.socket_messages import read_form
 from serve_app.socket_talk import Jobs
 from serve_app.speech_output import SpeechOutput
+from serve_app.wanted_voice import wanted_voice
 
 MANNERS = speech_manners("text_to_speech")
 
@@ -56,11 +56,11 @@ class Speaking:
         await self._jobs.settled()
 
     async def _speak(self, body: SpeakMessage, output: SpeechOutput) -> None:
-        voice = await self._services.voice(body.reference_id)
+        voice = await wanted_voice(self._services, self._caller, body)
         sample_rate = output.sample_rate(voice.sample_rate)
         described = output.described(sample_rate).model_dump(exclude_none=True)
         del described["audio_base64"]
-        speech = output.speech(voice.name, body.text)
+        speech = output.speech(voice, body.text)
         async with aclosing(counted_speech(self._services, self._caller, speech)) as pieces:
             if body.stream:
                 self._socket.send({"event": "metadata", "data": described})
@@ -71,7 +71,7 @@ class Speaking:
                 self._socket.send({"event": "synthesis", "data": answer})
 
     async def _stream(
-        self, pieces: AsyncGenerator[Pcm, None], output: SpeechOutput, voice: VoiceInfo
+        self, pieces: AsyncGenerator[Pcm, None], output: SpeechOutput, voice: Voice
     ) -> None:
         encoder = output.encoder(voice.sample_rate)
         async for piece in pieces:

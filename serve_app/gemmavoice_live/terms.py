@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from deployments.errors import InvalidParameter, TextTooLong
 from deployments.languages import language_code
+from serve_app.caller import Caller
 from serve_app.gemmavoice_live.inbox import pcm_rate
 from serve_app.live.config import LiveConfig
 from serve_app.live_desk import default_config
@@ -12,6 +13,7 @@ from serve_app.protocol.gemmavoice_sockets import AudioMessage, ConversationConf
 from serve_app.sampling import sampling_of
 from serve_app.services import Services
 from serve_app.speech_output import SpeechOutput
+from serve_app.wanted_voice import wanted_voice
 
 _FORMATS = ("wav", "pcm")
 
@@ -19,9 +21,9 @@ _FORMATS = ("wav", "pcm")
 class Terms:
     """Begins with turns that the client ends, and the configuration's voice and words."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._default = default_config(services.settings, None)
+    def __init__(self, services: Services, caller: Caller) -> None:
+        self._services, self._caller = services, caller
+        self._default = default_config(services.settings)
         self._format: str | None = None
         self._sample_rate: int | None = None
         self._sampling, self._synthesis = (
@@ -78,9 +80,10 @@ class Terms:
         """
         self._sampling = asked.generation_config or self._sampling
         synthesis = asked.synthesis_config or self._synthesis
-        name = None
-        if synthesis.reference_id is not None:
-            name = (await self._services.voice(synthesis.reference_id)).name
+        voice = None
+        if synthesis.reference_id is not None or synthesis.references:
+            place = "synthesis_config."
+            voice = await wanted_voice(self._services, self._caller, synthesis, place)
         self._synthesis, self.output = synthesis, output
         settings, before = self._services.settings, self.config
         instructions = before.instructions if asked.instructions is None else asked.instructions
@@ -89,7 +92,7 @@ class Terms:
             instructions=instructions,
             language=language_code(asked.language) or before.language,
             sampling=sampling_of(self._sampling, settings.spoken_sampling),
-            voice=output.speech(name),
+            voice=output.speech(voice),
             turn_taking=self._default.turn_taking if self.listens else None,
             partials=self.listens,
         )

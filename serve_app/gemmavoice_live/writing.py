@@ -5,6 +5,7 @@ from contextlib import aclosing, asynccontextmanager
 from functools import partial
 
 from deployments.messages import GenerationRequest, TextDelta
+from serve_app.caller import Caller
 from serve_app.gemmavoice_live.manners import generation_manners, read_object
 from serve_app.problems import problem_of
 from serve_app.protocol.gemmavoice_sockets import GENERATE
@@ -20,13 +21,15 @@ MANNERS = generation_manners()
 class Writing:
     """Answers one prompt after the other."""
 
-    def __init__(self, services: Services, socket: Socket, jobs: Jobs) -> None:
-        self._services, self._socket, self._jobs = services, socket, jobs
+    def __init__(self, services: Services, caller: Caller, socket: Socket, jobs: Jobs) -> None:
+        self._services, self._caller = services, caller
+        self._socket, self._jobs = socket, jobs
 
     def take(self, message: str | bytes) -> None:
         """A prompt."""
         body = read_form(GENERATE, read_object(message))
-        self._jobs.add(partial(self._write, written_request(body, self._services)))
+        request = written_request(body, self._services, self._caller)
+        self._jobs.add(partial(self._write, request))
 
     @property
     def is_idle(self) -> bool:
@@ -47,11 +50,13 @@ class Writing:
 
 
 @asynccontextmanager
-async def writing(services: Services, socket: Socket) -> AsyncGenerator[Writing, None]:
+async def writing(
+    services: Services, caller: Caller, socket: Socket
+) -> AsyncGenerator[Writing, None]:
     """Answer while the socket is open."""
 
     def failed(error: Exception) -> None:
         socket.send(MANNERS.error(problem_of(error)))
 
     async with Jobs(failed) as jobs:
-        yield Writing(services, socket, jobs)
+        yield Writing(services, caller, socket, jobs)

@@ -29,9 +29,9 @@ _START_GRACE_S = 10.0
 
 
 class AudioDecoder:
-    """Turns uploads into 16 kHz samples, `settings.decode_workers` of them at the same time.
+    """Turns uploads into samples, `settings.decode_workers` of them at the same time.
 
-    Serves one event loop. The samples equal those of `faster_whisper.audio.decode_audio`.
+    Serves one event loop. At 16 kHz the samples equal those of `faster_whisper.audio.decode_audio`.
     """
 
     def __init__(self, settings: AudioSettings) -> None:
@@ -44,8 +44,16 @@ class AudioDecoder:
         """The decoder process that serves the next job."""
         return self._process.pid
 
-    async def decode(self, upload: Upload) -> Pcm:
+    async def decode(
+        self,
+        upload: Upload,
+        *,
+        sample_rate: int = DECODED_SAMPLE_RATE,
+        max_duration_s: float | None = None,
+    ) -> Pcm:
         """The first audio track of `upload`, a seekable file whose position is not kept.
+
+        It may last `max_duration_s`, or as long as the settings say.
 
         Raises:
             InvalidRequest: the upload is too large, too long, or not audio that is served.
@@ -58,9 +66,10 @@ class AudioDecoder:
             raise BodyTooLarge(limit)
         job = DecodeJob(
             demuxer=sniff_demuxer(upload),
-            max_duration_s=self._settings.max_duration_s,
+            max_duration_s=max_duration_s or self._settings.max_duration_s,
             timeout_s=self._settings.decode_timeout_s,
             memory_bytes=self._settings.decode_memory_bytes,
+            sample_rate=sample_rate,
         )
         async with self._slot():
             with _memory_file("upload") as copy, _memory_file("samples") as sink:
@@ -70,12 +79,12 @@ class AudioDecoder:
                     source = copy
                 outcome = await self._run(job, source, sink)
                 if outcome is not Outcome.DECODED:
-                    raise self._refusal(outcome)
+                    raise _refusal(outcome, job)
                 written = min(os.fstat(sink).st_size, job.max_samples * BYTES_PER_SAMPLE)
                 samples = os.pread(sink, written, 0)
         if len(samples) < BYTES_PER_SAMPLE:
             raise InvalidAudio("The file holds no audio.")
-        return Pcm(samples, DECODED_SAMPLE_RATE)
+        return Pcm(samples, sample_rate)
 
     def close(self) -> None:
         """End the decoder process."""
@@ -116,14 +125,15 @@ class AudioDecoder:
         except OSError:
             raise StageFailed("audio") from None
 
-    def _refusal(self, outcome: Outcome) -> InvalidRequest:
-        match outcome:
-            case Outcome.TOO_LONG:
-                return AudioTooLong(self._settings.max_duration_s)
-            case Outcome.UNSUPPORTED_CODEC:
-                return UnsupportedFormat(_REASONS[outcome])
-            case _:
-                return InvalidAudio(_REASONS[outcome])
+
+def _refusal(outcome: Outcome, job: DecodeJob) -> InvalidRequest:
+    match outcome:
+        case Outcome.TOO_LONG:
+            return AudioTooLong(job.max_duration_s)
+        case Outcome.UNSUPPORTED_CODEC:
+            return UnsupportedFormat(_REASONS[outcome])
+        case _:
+            return InvalidAudio(_REASONS[outcome])
 
 
 _REASONS = {

@@ -29,11 +29,12 @@ class DecodeJob:
     max_duration_s: float
     timeout_s: float
     memory_bytes: int
+    sample_rate: int = DECODED_SAMPLE_RATE
 
     @property
     def max_samples(self) -> int:
         """The longest output."""
-        return int(self.max_duration_s * DECODED_SAMPLE_RATE)
+        return int(self.max_duration_s * self.sample_rate)
 
     def to_json(self) -> bytes:
         """The job as it crosses to the decoder process."""

@@ -1,6 +1,6 @@
-"""Decodes one untrusted file to 16 kHz mono samples; runs in a confined process alone.
+"""Decodes one untrusted file to mono samples; runs in a confined process alone.
 
-The samples equal those of `faster_whisper.audio.decode_audio`: the same resampler, fed with groups
+At 16 kHz the samples equal those of `faster_whisper.audio.decode_audio`: the same resampler, fed with groups
 of the same size, and the same end at the first frame that cannot be decoded.
 """
 
@@ -20,7 +20,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import InvalidDataError
 
-from serve_app.media.decode_job import DECODED_SAMPLE_RATE, DecodeJob, Outcome
+from serve_app.media.decode_job import DecodeJob, Outcome
 
 MIN_RATE_HZ = 4_000
 MAX_RATE_HZ = 384_000
@@ -107,7 +107,7 @@ def _decode(source: int, sink: int, job: DecodeJob) -> None:
     written = 0
     with _open(source, job.demuxer) as container:
         stream = _audio_stream(container, job)
-        resampler = AudioResampler(format="s16", layout="mono", rate=DECODED_SAMPLE_RATE)
+        resampler = AudioResampler(format="s16", layout="mono", rate=job.sample_rate)
         for frame in chain(_groups(_frames(container, stream, job)), (None,)):
             for resampled in resampler.resample(frame):
                 written += resampled.samples

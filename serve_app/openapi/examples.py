@@ -97,15 +97,6 @@ _TURN_FORMS: Examples = {
     },
     "remembered": {"file": "@question.wav", "session_id": "kitchen-7"},
 }
-_VOICE = {
-    "id": "joe",
-    "object": "audio.voice",
-    "name": "joe",
-    "language": "en",
-    "sample_rate": 22_050,
-    "default": True,
-}
-
 # The fields of a form; a file is written as curl has it, which is what tools make of the example.
 FORMS: Mapping[str, Examples] = {
     "/v1/dialogue": _TURN_FORMS,
@@ -125,6 +116,23 @@ FORMS: Mapping[str, Examples] = {
         },
         "streamed": {"file": "@question.wav", "model": "whisper-1", "stream": True},
     },
+    "/v1/audio/voices": {
+        "heard": {
+            "audio_sample": "@voice.wav",
+            "name": "Ada",
+            "consent": "cons_0a1b2c3d4e5f60718293a4b5",
+        },
+        "said": {
+            "audio_sample": "@suara.wav",
+            "name": "Budi",
+            "consent": "cons_0a1b2c3d4e5f60718293a4b5",
+            "text": "Selamat pagi, nama saya Budi.",
+            "language": "id-ID",
+        },
+    },
+    "/v1/audio/voice_consents": {
+        "recording": {"recording": "@consent.wav", "name": "Ada", "language": "en-US"}
+    },
     "/v1/audio/translations": {"json": {"file": "@pregunta.wav", "model": "whisper-1"}},
 }
 
@@ -141,9 +149,6 @@ ANSWERS: Mapping[str, ByMediaType] = {
                 sse_data(AudioDoneEvent(usage=SpokenUsage.of(_REPLY, 1.7)).model_dump()),
             )
         },
-    },
-    "/v1/audio/voices": {
-        JSON: {"voices": {"object": "list", "voices": [_VOICE], "data": [_VOICE]}}
     },
     "/v1/audio/models": {JSON: {"models": {"models": [{"id": "joe", "name": "Text to speech"}]}}},
     "/metrics": {

@@ -14,6 +14,7 @@ STATUS = {
     401: "There is no API key, or the Bearer token is not known.",
     403: "The API key in its own header is not known.",
     404: "What the request names does not exist.",
+    409: "Something else stands in the way.",
     408: "The body took too long to arrive.",
     413: "The body is too large.",
     429: "The caller's share is used up; `Retry-After` says for how long.",
@@ -56,11 +57,11 @@ WITH_INPUT: Failures = {
 }
 WITH_BODY: Failures = {
     "missing_parameter": _refused("missing", "text"),
+    "unknown_parameter": _refused("extra_forbidden", "sped"),
     **_by_code(errors.BodyTooLarge(1024 * 1024), errors.BodyTimeout(60.0)),
 }
 WITH_JSON: Failures = {
     "invalid_json": _refused("json_invalid", "0"),
-    "unknown_parameter": _refused("extra_forbidden", "sped"),
 }
 
 _AUDIO: Failures = {
@@ -80,28 +81,49 @@ _WRITING: Failures = {
     **_by_code(errors.TextTooLong("prompt", 40_000, 32_768), errors.ContextOverflow(5000, 4096)),
     **_of_stage("llm"),
 }
+# A cloned voice comes from the library.
+_NAMED_VOICE: Failures = _by_code(errors.VoiceNotFound("nobody")) | _of_stage("state")
 _SPEAKING: Failures = {
-    **_by_code(errors.TextTooLong("text", 5000, 4096), errors.VoiceNotFound("nobody")),
+    **_by_code(errors.TextTooLong("text", 5000, 4096)),
+    **_NAMED_VOICE,
     **_of_stage("tts"),
 }
+_UNFIT: Failures = _by_code(
+    errors.RecordingTooShort("audio_sample", 1.2, 3.0),
+    errors.RecordingTooLong("audio_sample", 10.0),
+    errors.RecordingTooQuiet("audio_sample", -52.0, -45.0),
+    errors.RecordingClipped("audio_sample"),
+    errors.NoSpeech("audio_sample"),
+    errors.NoWords("audio_sample"),
+)
+_CLONING: Failures = {
+    **_UNFIT,
+    **_by_code(errors.CloningUnsupported()),
+    **_HEARING,
+    **_of_stage("tts"),
+}
+_CONSENT: Failures = _by_code(errors.ConsentNotFound("cons_0a1b2c3d4e5f60718293a4b5")) | _of_stage(
+    "state"
+)
+_LIBRARY: Failures = _by_code(errors.VoiceLibraryFull("100 voices of one key"))
 _MODEL: Failures = _by_code(errors.ModelNotFound("nothing"))
 # A voice that fails leaves the text.
-_REPLYING: Failures = _WRITING | _by_code(errors.VoiceNotFound("nobody")) | _of_stage("state")
+_REPLYING: Failures = _WRITING | _NAMED_VOICE
 _TURN: Failures = _HEARING | _REPLYING
 _CHAT: Failures = _of_stage("audio") | _of_stage("stt") | _REPLYING | _MODEL
 _SESSION: Failures = _by_code(errors.SessionNotFound("kitchen-7")) | _of_stage("state")
-_REALTIME: Failures = _MODEL | _by_code(errors.VoiceNotFound("nobody")) | _of_stage("state")
+_REALTIME: Failures = _MODEL | _NAMED_VOICE
 _ROOMS: Failures = _by_code(
     errors.NotConfigured("LiveKit", "livekit.url, livekit.api_key and livekit.api_secret")
 )
 
 OF_ROUTE: Mapping[str, Failures] = {
-    "/v1/dialogue": _TURN,
-    "/v1/conversation/dialogue": _TURN,
+    "/v1/dialogue": _TURN | _CLONING,
+    "/v1/conversation/dialogue": _TURN | _CLONING,
     "/v1/sessions/{session_id}": _SESSION,
     "/v1/speech-to-text": _HEARING,
-    "/v1/text-to-speech": _SPEAKING,
-    "/v1/encode-reference": _AUDIO,
+    "/v1/text-to-speech": _SPEAKING | _CLONING,
+    "/v1/encode-reference": _AUDIO | _by_code(errors.RecordingTooLong("file", 10.0)),
     "/v1/generate": _WRITING,
     "/v1/generate_stream": _WRITING,
     "/v1/chat/completions": _CHAT,
@@ -114,8 +136,12 @@ OF_ROUTE: Mapping[str, Failures] = {
     "/v1/realtime/transcription_sessions": _REALTIME,
     "/v1/text-to-speech/{voice_id}": _SPEAKING | _MODEL,
     "/v1/text-to-speech/{voice_id}/stream": _SPEAKING | _MODEL,
-    "/v1/voices": _of_stage("tts"),
-    "/v1/audio/voices": _of_stage("tts"),
+    "/v1/voices": _of_stage("tts") | _of_stage("state"),
+    "/v1/audio/voices": _CLONING | _CONSENT | _LIBRARY,
+    "/v1/audio/voices/{voice_id}": _of_stage("tts") | _NAMED_VOICE,
+    "/v1/audio/voice_consents": _AUDIO | _UNFIT | _CONSENT | _LIBRARY,
+    "/v1/audio/voice_consents/{consent_id}": _CONSENT
+    | _by_code(errors.ConsentInUse("voice_0a1b2c3d4e5f60718293a4b5")),
     "/v1/audio/models": {},
     "/v1/models": {},
     "/v1/models/{model_id}": _MODEL,

@@ -6,6 +6,7 @@ from serve_app.protocol.sessions import SESSION_ID_PATTERN
 from serve_app.protocol.wire import Wire
 
 _LONGEST_CONFIG = 65_536
+_LONGEST_WITH_AUDIO = 1_000_000  # what a field of a form may hold
 
 
 class DialogueFields(Wire):
@@ -24,7 +25,7 @@ class DialogueFields(Wire):
     )
     synthesis_config: str | None = Field(
         None,
-        max_length=_LONGEST_CONFIG,
+        max_length=_LONGEST_WITH_AUDIO,
         description="A JSON object: the fields of /v1/text-to-speech but for `text` and `stream`.",
     )
     stream_audio: bool = Field(default=False, description="Send the turn as NDJSON, as it happens.")

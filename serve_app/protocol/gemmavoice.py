@@ -74,6 +74,21 @@ class DialogueGeneration(SamplingFields):
     )
 
 
+Recording = Annotated[str, Field(min_length=1, max_length=_LONGEST_REFERENCE)]
+
+
+class ReferenceIn(_Body):
+    """A recording of a voice, and the words in it."""
+
+    audio: Recording = Field(description="A file in base64, as /v1/encode-reference gives it.")
+    text: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="None: what speech to text hears in it.",
+    )
+
+
 class SynthesisFields(_Body):
     """How to speak; a field left out is the configuration's."""
 
@@ -92,8 +107,9 @@ class SynthesisFields(_Body):
     reference_id: str | None = Field(
         None,
         validation_alias=AliasChoices("reference_id", "voice"),
-        pattern=r"^[A-Za-z0-9_-]{1,64}$",
-        description="Name of a voice; none: the default one.",
+        min_length=1,
+        max_length=64,
+        description="Id or name of a voice of /v1/audio/voices; none: the default one.",
     )
     speed: float = Field(1.0, ge=0.25, le=4.0, description="1.0 is the voice's own pace.")
     volume: float = Field(0.0, ge=-20.0, le=20.0, description="Gain in decibels.")
@@ -109,10 +125,12 @@ class SynthesisFields(_Body):
         description="'balanced' and 'low' speak the first clause by itself, so that audio starts "
         "sooner; 'normal' speaks whole sentences.",
     )
-    references: list[Annotated[str, Field(max_length=_LONGEST_REFERENCE)]] | None = Field(
+    references: list[Recording | ReferenceIn] | None = Field(
         None,
         max_length=8,
-        description="Must be empty: no voice that is served here can be cloned.",
+        description="Recordings of one voice to speak with, in place of `reference_id`: files in "
+        "base64. At most voices.max_references (3), each of 3 to 10 s; where no voice can be cloned "
+        "they are refused.",
     )
     top_p: float | None = Field(
         None, ge=0, le=1, description="Refused, but for 1.0, where the voice has no such choice."

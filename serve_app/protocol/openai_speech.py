@@ -1,4 +1,4 @@
-"""OpenAI's speech and its lists of voices and models on the wire; every field is honoured or refused."""
+"""OpenAI's speech and its list of models on the wire; every field is honoured or refused."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -92,25 +92,6 @@ class AudioDoneEvent(Wire):
 
     type: Literal["speech.audio.done"] = "speech.audio.done"
     usage: SpokenUsage
-
-
-class VoiceOut(Wire):
-    """A voice; `sample_rate` in Hz is its own."""
-
-    id: str
-    object: Literal["audio.voice"] = "audio.voice"
-    name: str
-    language: str
-    sample_rate: int
-    default: bool = Field(description="Speaks where no voice is asked for.")
-
-
-class VoicesOut(Wire):
-    """All voices: `voices` as Open WebUI reads them, and the same as OpenAI's `data`."""
-
-    object: Literal["list"] = "list"
-    voices: list[VoiceOut]
-    data: list[VoiceOut]
 
 
 class SpeechModel(Wire):

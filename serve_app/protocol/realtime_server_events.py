@@ -37,6 +37,22 @@ class SessionUpdated(ServerEventBase):
     session: AnySession
 
 
+class RateLimit(Wire):
+    """What is left of a caller's share, and the seconds until all of it is there again."""
+
+    name: Literal["requests"] = "requests"
+    limit: int
+    remaining: int
+    reset_seconds: float
+
+
+class RateLimitsUpdated(ServerEventBase):
+    """Follows the beginning of a response, where requests are counted."""
+
+    type: Literal["rate_limits.updated"] = "rate_limits.updated"
+    rate_limits: list[RateLimit]
+
+
 class ConversationInfo(Wire):
     """The conversation of a session."""
 
@@ -207,6 +223,7 @@ class ItemRetrieved(ServerEventBase):
 SessionEvent = (
     SessionCreated
     | SessionUpdated
+    | RateLimitsUpdated
     | ConversationCreated
     | Error
     | SpeechStarted

@@ -30,7 +30,7 @@ async def hold_session(
     websocket: WebSocket, services: Services, caller: Caller, desk: LiveDesk
 ) -> None:
     """Serve one client, or refuse it before the socket is open."""
-    reception = Reception(services)
+    reception = Reception(services, caller)
     with ExitStack() as stack:
         try:
             stack.enter_context(desk.seat(KIND))
@@ -65,7 +65,7 @@ class _Session:
         memory = self._desk.memory(self._caller.owner, beginning.session.id)
 
         def opening(config: LiveConfig, emit: Emit) -> LiveSession:
-            return self._desk.session(config, emit, memory)
+            return self._desk.session(config, emit, self._caller.owner, memory)
 
         async with self._socket as socket:
             line = Line(self._dialect, socket.send)

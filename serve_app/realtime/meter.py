@@ -2,6 +2,7 @@
 
 from deployments.audio import Pcm
 from serve_app.caller import Caller
+from serve_app.protocol.realtime_server_events import RateLimit
 
 _OFTEN_S = 5.0
 
@@ -12,6 +13,19 @@ class Meter:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._uncounted_s = 0.0
+
+    def rate_limits(self) -> list[RateLimit]:
+        """What is left of the caller's share, as far as OpenAI has a name for it."""
+        limits, left = self._caller.limits, self._caller.allowance
+        if limits.requests is None:
+            return []
+        return [
+            RateLimit(
+                limit=int(limits.requests * limits.burst),
+                remaining=left.requests_left or 0,
+                reset_seconds=round(left.requests_reset_s, 3),
+            )
+        ]
 
     def note(self, audio: Pcm) -> None:
         """So much more was heard or spoken."""

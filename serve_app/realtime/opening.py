@@ -67,9 +67,10 @@ class Wish:
 class Reception:
     """Begins sessions, and gives keys that begin them."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self.defaults = SessionDefaults(default_config(services.settings, None), services)
+    def __init__(self, services: Services, caller: Caller) -> None:
+        self._services, self._caller = services, caller
+        config = default_config(services.settings)
+        self.defaults = SessionDefaults(config, services, caller.owner)
 
     async def beginning(self, wish: Wish, ticket: str = "") -> Beginning:
         """A session as it is wished for, by a key's choices too.
@@ -96,10 +97,8 @@ class Reception:
             hears_only = hears_only or isinstance(changes, TranscriptionSessionUpdate)
         return Beginning(await self.defaults.resolved(session, "session"), hears_only)
 
-    async def secret(
-        self, caller: Caller, changes: Changes, seconds: int | None
-    ) -> tuple[str, int, AnySession]:
-        """A key for sessions of this caller, when it expires, and how they begin.
+    async def secret(self, changes: Changes, seconds: int | None) -> tuple[str, int, AnySession]:
+        """A key for sessions of the caller, when it expires, and how they begin.
 
         Raises:
             Refused: such a session cannot be had.
@@ -110,6 +109,7 @@ class Reception:
         self.defaults.live(beginning.session, "session")
         value = _KEY + secrets.token_urlsafe(32)
         expires_at = unix_time() + (seconds or self._services.settings.live.client_secret_s)
+        caller = self._caller
         ticket = Ticket(caller.owner, caller.limits, float(expires_at), kept)
         await self._services.state.issue_ticket(digest_of(value.encode()), ticket)
         session = beginning.session

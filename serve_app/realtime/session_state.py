@@ -27,7 +27,7 @@ from serve_app.protocol.realtime_session import (
 )
 from serve_app.protocol.realtime_tools import NamedFunction, choice_of, tools_of
 from serve_app.realtime.refusal import Refused, refusal_of
-from serve_app.services import Services
+from serve_app.services import AskedVoice, Services
 
 # Null switches these off; elsewhere it says as little as a field that is left out.
 _NULLABLE = frozenset(
@@ -43,13 +43,18 @@ Changes = RealtimeSessionUpdate | TranscriptionSessionUpdate
 
 
 class SessionDefaults:
-    """How a session begins, from the server's own configuration of live sessions."""
+    """How a session begins, from the server's own configuration of live sessions.
 
-    def __init__(self, config: LiveConfig, services: Services) -> None:
+    `owner` is whose voices the session may name.
+    """
+
+    def __init__(self, config: LiveConfig, services: Services, owner: str) -> None:
         if config.turn_taking is None:
             raise ValueError("sessions begin with turn taking")
         self.config, self.taking = config, config.turn_taking
-        self.services = services
+        self.services, self._owner = services, owner
+        # By the names that sessions have of them.
+        self._voices = {_DEFAULT_VOICE: AskedVoice(name=None)}
 
     def session(self, session_id: str, expires_at: int) -> RealtimeSession:
         """A session that nobody has changed yet; its voice is not resolved."""
@@ -107,6 +112,7 @@ class SessionDefaults:
 
         Raises:
             Refused: a model, a voice, or what a tool is like does not exist here.
+            SpeechError: the voice library does not answer.
         """
         audio = session.audio
         models = self.services.models
@@ -132,7 +138,7 @@ class SessionDefaults:
         )
 
     def live(self, session: RealtimeSession, root: str, *, replies: bool = True) -> LiveConfig:
-        """What the session means.
+        """What a resolved session means.
 
         Raises:
             Refused: the tools cannot be held to.
@@ -163,10 +169,9 @@ class SessionDefaults:
             replies=replies,
         )
         if self.config.voice is not None and session.is_spoken:
-            name = None if spoken.voice == _DEFAULT_VOICE else spoken.voice
-            config = replace(
-                config, voice=replace(self.config.voice, voice=name, speed=spoken.speed)
-            )
+            voice = self._voices.get(spoken.voice) or AskedVoice(name=spoken.voice)
+            speech = voice.speak(replace(self.config.voice, speed=spoken.speed))
+            config = replace(config, voice=speech)
         if transcription is None:
             return config
         return replace(
@@ -177,13 +182,11 @@ class SessionDefaults:
             keywords=tuple(transcription.keywords or ()),
         )
 
-    async def _voice(self, name: str) -> str:
-        try:
-            return (await self.services.voice(name)).name
-        except VoiceNotFound:
-            raise
-        except SpeechError:
-            return self.services.settings.names.voices.get(name, name)  # it may be back by then
+    async def _voice(self, asked: str) -> str:
+        voice = await self.services.voice_to_come(asked, self._owner)
+        name = voice.name or _DEFAULT_VOICE
+        self._voices[name] = voice
+        return name
 
     def _turn_taking(self, detection: TurnDetection | None) -> TurnTaking | None:
         if detection is None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from deployments.audio import BYTES_PER_SAMPLE, WHISPER_SAMPLE_RATE, Pcm
 from deployments.errors import ItemNotFound, SpeechError
 from serve_app.live.config import LiveConfig
-from serve_app.live.events import LiveEvent, ReplyAudio
+from serve_app.live.events import LiveEvent, ReplyAudio, ReplyStarted
 from serve_app.live.items import Item, new_id
 from serve_app.live.ports import Emit
 from serve_app.live.session import LiveSession
@@ -31,7 +31,12 @@ from serve_app.protocol.realtime_client_events import (
 )
 from serve_app.protocol.realtime_items import InputItem, ItemReference, NewItem
 from serve_app.protocol.realtime_response import ResponseParams
-from serve_app.protocol.realtime_server_events import AudioCleared, ItemRetrieved, SessionUpdated
+from serve_app.protocol.realtime_server_events import (
+    AudioCleared,
+    ItemRetrieved,
+    RateLimitsUpdated,
+    SessionUpdated,
+)
 from serve_app.protocol.realtime_session import (
     AnySession,
     RealtimeSession,
@@ -129,6 +134,8 @@ class RealtimeTalk:
         if isinstance(event, ReplyAudio):
             self._meter.note(event.audio)
         self._tell(self._writer.write(event))
+        if isinstance(event, ReplyStarted) and (limits := self._meter.rate_limits()):
+            self._tell([RateLimitsUpdated(rate_limits=limits)])
 
     def _tell(self, events: list[ServerEvent]) -> None:
         for event in events:

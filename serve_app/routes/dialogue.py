@@ -9,9 +9,10 @@ from fastapi import APIRouter, Form, Request, UploadFile
 from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 
-from deployments.errors import InvalidParameter, SpeechError, TextTooLong, VoiceNotFound
+from deployments.errors import InvalidParameter, SpeechError, TextTooLong
 from deployments.languages import language_code
-from deployments.messages import TranscriptionRequest, VoiceInfo
+from deployments.messages import TranscriptionRequest
+from serve_app.asked_by import AskedBy
 from serve_app.caller import Caller, CallerDep
 from serve_app.dialogue.events import (
     Emit,
@@ -24,17 +25,19 @@ from serve_app.dialogue.events import (
 from serve_app.dialogue.memory import Memory
 from serve_app.dialogue.together import both
 from serve_app.dialogue.turn import Turn, TurnRequest
+from serve_app.known_query import KNOWN_QUERY
 from serve_app.protocol.dialogue import DialogueFields
 from serve_app.protocol.gemmavoice import DialogueGeneration, DialogueOut, SynthesisFields
 from serve_app.request_id import request_id_of
 from serve_app.sampling import sampling_of
-from serve_app.services import Services, ServicesDep
+from serve_app.services import Services, ServicesDep, Voice
 from serve_app.speech_output import SpeechOutput
 from serve_app.sse import ndjson
 from serve_app.streaming import Push, PushResponse
 from serve_app.turn_output import StreamedTurn, WholeTurn
+from serve_app.wanted_voice import wanted_voice_to_come
 
-router = APIRouter(tags=["dialogue"])
+router = APIRouter(tags=["dialogue"], dependencies=[KNOWN_QUERY])
 
 Config = TypeVar("Config", bound=BaseModel)
 _PIPELINE = "speech_dialogue"
@@ -64,8 +67,11 @@ async def dialogue(
     synthesis = _config("synthesis_config", form.synthesis_config, SynthesisFields)
     output = SpeechOutput(synthesis, services)
     instructions = _instructions(services, form, generation)
-    voice = await _voice(services, synthesis, output)
-    voice_rate = voice.sample_rate if voice else None
+    voice = await wanted_voice_to_come(services, caller, synthesis, "synthesis_config.")
+    voice_rate = None
+    if isinstance(voice, Voice):
+        voice_rate = voice.sample_rate
+        output.encoder(voice_rate)  # refuses what the format cannot hold
     memory = Memory(services.state, caller.owner, form.session_id)
     audio, history = await both(services.decoder.decode(form.file.file), memory.recall())
     await caller.spend_audio(audio.duration_s)
@@ -74,7 +80,7 @@ async def dialogue(
         instructions=instructions,
         prompt_template=services.settings.prompts.spoken_template,
         sampling=sampling_of(generation, services.settings.spoken_sampling),
-        voice=output.speech(voice.name if voice else None),
+        voice=output.speech(voice),
         history=history,
     )
     timings = TurnTimings(start, decode_s=round(time.perf_counter() - start, 4))
@@ -104,6 +110,7 @@ def _runner(
 ) -> Callable[[Emit], Awaitable[None]]:
     """The turn, with what it does recorded, remembered and counted for its caller."""
     metrics = services.turn_metrics
+    llm = AskedBy(services.llm, caller.owner, memory.session_id or "", live=True)
 
     async def run(emit: Emit) -> None:
         spoken_s = 0.0
@@ -126,7 +133,7 @@ def _runner(
 
         listen = memory.listening(request, record)
         try:
-            await Turn(services.stt, services.llm, services.tts, listen, timings).run(request)
+            await Turn(services.stt, llm, services.tts, listen, timings).run(request)
         except SpeechError as error:
             metrics.failed(_PIPELINE, error.code)
             raise
@@ -156,22 +163,3 @@ def _instructions(services: Services, form: DialogueFields, generation: Dialogue
     if len(chosen) > limit:
         raise TextTooLong(name, len(chosen), limit)
     return chosen
-
-
-async def _voice(
-    services: Services, synthesis: SynthesisFields, output: SpeechOutput
-) -> VoiceInfo | None:
-    """The voice; None while the voice does not answer (the turn goes on as text).
-
-    Raises:
-        VoiceNotFound: there is no such voice.
-        InvalidParameter: the format cannot have the rate that was asked for.
-    """
-    try:
-        voice = await services.voice(synthesis.reference_id)
-    except VoiceNotFound:
-        raise
-    except SpeechError:
-        return None
-    output.encoder(voice.sample_rate)
-    return voice

@@ -12,7 +12,6 @@ from fastapi.responses import Response
 
 from deployments.audio import Pcm
 from deployments.errors import InvalidParameter, SpeechError, TextTooLong
-from deployments.messages import VoiceInfo
 from deployments.sentences import is_speakable
 from serve_app.caller import Caller, CallerDep
 from serve_app.counted_speech import counted_speech
@@ -32,11 +31,12 @@ from serve_app.protocol.elevenlabs import (
     VoiceOut,
     VoicesOut,
 )
-from serve_app.services import Services, ServicesDep
+from serve_app.services import Services, ServicesDep, Voice
 from serve_app.socket import Socket
 from serve_app.socket_messages import read_form
 from serve_app.socket_talk import hold_talk
 from serve_app.streaming import Push, PushResponse
+from serve_app.voice_lists import listed_voices
 
 router = APIRouter(tags=["elevenlabs"])
 
@@ -78,25 +78,30 @@ async def speak(  # noqa: PLR0913 - one argument a parameter
     if not is_speakable(body.text):
         raise InvalidParameter("text", "it holds nothing that can be spoken")
     output = Output.of(output_format)
-    voice = await chosen_voice(services, voice_id, body.model_id, body.language_code)
+    voice = await chosen_voice(services, caller.owner, voice_id, body.model_id, body.language_code)
     speech = plain_speech(services, voice, early=optimize_streaming_latency > 0)
     speech = replace(speech_with(speech, body.voice_settings), text=body.text)
     return _streamed(counted_speech(services, caller, speech), output, voice)
 
 
 @router.get("/v1/voices", response_model=VoicesOut, summary="Voices (ElevenLabs)")
-async def voices(services: ServicesDep) -> VoicesOut:
-    """The voices that can be named in a path."""
-    catalog = await services.voices()
+async def voices(services: ServicesDep, caller: CallerDep) -> VoicesOut:
+    """The voices that can be named in a path, the caller's own among them."""
+    listed = await listed_voices(services, caller.owner)
     return VoicesOut(
         voices=[
-            VoiceOut(voice_id=each.name, name=each.name, labels={"language": each.language})
-            for each in catalog.voices
+            VoiceOut(
+                voice_id=each.id,
+                name=each.name,
+                category="cloned" if each.created_at else "premade",
+                labels={"language": each.language},
+            )
+            for each in listed
         ]
     )
 
 
-def _streamed(spoken: AsyncGenerator[Pcm, None], output: Output, voice: VoiceInfo) -> Response:
+def _streamed(spoken: AsyncGenerator[Pcm, None], output: Output, voice: Voice) -> Response:
     encoder = output.encoder(voice.sample_rate)
 
     async def produce(push: Push) -> None:
@@ -153,7 +158,7 @@ class _Opening:
         try:
             query = read_form(QUERY, dict(websocket.query_params))
             voice = await chosen_voice(
-                self._services, voice_id, query.model_id, query.language_code
+                self._services, self._caller.owner, voice_id, query.model_id, query.language_code
             )
             output = Output.of(query.output_format)
         except (SpeechError, RequestValidationError) as error:
@@ -165,7 +170,7 @@ class _Opening:
         await hold_talk(websocket, self._desk, MANNERS, live, opening)
 
     def _talk(
-        self, query: StreamQuery, voice: VoiceInfo, output: Output, socket: Socket, *, multi: bool
+        self, query: StreamQuery, voice: Voice, output: Output, socket: Socket, *, multi: bool
     ) -> AbstractAsyncContextManager[StreamInput]:
         early = query.optimize_streaming_latency > 0
         setting = Setting(

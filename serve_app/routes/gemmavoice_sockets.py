@@ -48,9 +48,11 @@ async def speech_to_text_stream(
 
 
 @router.websocket("/v1/generate_ws")
-async def generate(websocket: WebSocket, services: ServicesDep, desk: LiveDeskDep) -> None:
+async def generate(
+    websocket: WebSocket, services: ServicesDep, caller: CallerDep, desk: LiveDeskDep
+) -> None:
     """Prompts in, tokens out."""
-    opening = partial(writing.writing, services)
+    opening = partial(writing.writing, services, caller)
     await hold_talk(websocket, desk, writing.MANNERS, services.settings.live, opening)
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
 
 from deployments.messages import GenerationEnd, GenerationRequest, TextDelta
+from serve_app.caller import CallerDep
 from serve_app.protocol.gemmavoice import GenerationBody, GenerationOut
 from serve_app.request_id import request_id_of
 from serve_app.services import Services, ServicesDep
@@ -47,9 +48,9 @@ _STREAMS: dict[str, Any] = {
 
 
 @router.post("/v1/generate", response_model=GenerationOut)
-async def generate(services: ServicesDep, body: GenerationBody) -> Response:
+async def generate(services: ServicesDep, caller: CallerDep, body: GenerationBody) -> Response:
     """Answer a prompt."""
-    async with aclosing(services.llm.generate(written_request(body, services))) as events:
+    async with aclosing(services.llm.generate(written_request(body, services, caller))) as events:
         pieces = [event.text async for event in events if isinstance(event, TextDelta)]
     return JSONResponse({"generated_text": "".join(pieces).strip()})
 
@@ -62,6 +63,7 @@ async def generate(services: ServicesDep, body: GenerationBody) -> Response:
 async def generate_stream(
     request: Request,
     services: ServicesDep,
+    caller: CallerDep,
     body: GenerationBody,
     accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
 ) -> Response:
@@ -69,7 +71,7 @@ async def generate_stream(
 
     With `Accept: application/x-ndjson` each line is `{"generated_text"}`, the reply so far.
     """
-    generation = written_request(body, services)
+    generation = written_request(body, services, caller)
     if _NDJSON in accept:
         return _lines(request, services, generation)
     return _events(request, services, generation)

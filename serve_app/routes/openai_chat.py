@@ -5,8 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from deployments.errors import SpeechError, VoiceNotFound
-from deployments.messages import ChatMessage, GenerationRequest, SpeechRequest
+from deployments.messages import ChatMessage, GenerationRequest, Origin, SpeechRequest
 from serve_app.caller import Caller, CallerDep
 from serve_app.chat.answer import (
     DONE,
@@ -17,7 +16,7 @@ from serve_app.chat.answer import (
     WholeChoice,
     usage_of,
 )
-from serve_app.chat.conversation import conversation
+from serve_app.chat.conversation import conversation, conversation_id
 from serve_app.chat.reply import Note, all_together, speak_reply, write_reply
 from serve_app.protocol.gemmavoice import SynthesisFields
 from serve_app.protocol.openai_chat import ChatBody
@@ -73,9 +72,9 @@ async def chat_completions(
     written. A voice that fails leaves the text, with a `warning` beside it.
     """
     model = services.models.resolve("llm", body.model)
-    output, voice = await _voice(body, services)
+    output, voice = await _voice(body, services, caller)
     messages = await conversation(body, services, caller)
-    replies = _Replies(services, caller, voice, _requests(body, services, messages))
+    replies = _Replies(services, caller, voice, _requests(body, services, caller, messages))
     heading = Heading(body, services, model.id)
     memory = Memory(services, caller)
     if not body.stream:
@@ -123,7 +122,7 @@ class _Replies:
 
 
 async def _voice(
-    body: ChatBody, services: Services
+    body: ChatBody, services: Services, caller: Caller
 ) -> tuple[SpeechOutput | None, SpeechRequest | None]:
     """How to speak; nothing where nothing is spoken.
 
@@ -137,24 +136,23 @@ async def _voice(
         {"format": "pcm", "sample_rate": _PCM16_RATE} if bare else {"format": body.audio.format}
     )
     output = SpeechOutput(SynthesisFields.model_validate(wanted), services)
-    try:
-        voice = await services.voice(body.audio.voice_name)
-    except VoiceNotFound:
-        raise
-    except SpeechError:
-        return output, output.speech(None)  # it may be back by the first clause
-    return output, output.speech(voice.name)
+    voice = await services.voice_to_come(body.audio.voice_name, caller.owner)
+    return output, output.speech(voice)
 
 
 def _requests(
-    body: ChatBody, services: Services, messages: tuple[ChatMessage, ...]
+    body: ChatBody, services: Services, caller: Caller, messages: tuple[ChatMessage, ...]
 ) -> list[GenerationRequest]:
     settings = services.settings
     defaults = settings.spoken_sampling if body.spoken else settings.written_sampling
     held = body.output()
+    origin = Origin(caller.owner, conversation_id(messages))
     return [
         GenerationRequest(
-            messages, body.sampling(defaults, choice, held=held is not None), output=held
+            messages,
+            body.sampling(defaults, choice, held=held is not None),
+            output=held,
+            origin=origin,
         )
         for choice in range(body.choices)
     ]

@@ -9,7 +9,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from deployments.errors import TextTooLong
-from deployments.messages import FinishReason, GenerationEnd, GenerationRequest, TextDelta
+from deployments.messages import (
+    FinishReason,
+    GenerationEnd,
+    GenerationRequest,
+    Origin,
+    TextDelta,
+)
+from serve_app.caller import Caller, CallerDep
 from serve_app.chat.answer import DONE
 from serve_app.chat.reply import all_together
 from serve_app.protocol.openai_completions import CompletionBody, TextChoice, TextCompletion
@@ -58,10 +65,12 @@ class _Text:
 @router.post(
     "/v1/completions", response_model=TextCompletion, responses={200: {"content": _STREAM}}
 )
-async def completions(request: Request, services: ServicesDep, body: CompletionBody) -> Response:
+async def completions(
+    request: Request, services: ServicesDep, caller: CallerDep, body: CompletionBody
+) -> Response:
     """Go on with a text, as it is; with `stream` in pieces as they are written."""
     model = services.models.resolve("llm", body.model)
-    texts = _texts(body, services)
+    texts = _texts(body, services, caller)
     heading = TextCompletion(
         id=f"cmpl-{secrets.token_hex(12)}",
         object="text_completion",
@@ -90,14 +99,14 @@ async def completions(request: Request, services: ServicesDep, body: CompletionB
     )
 
 
-def _texts(body: CompletionBody, services: Services) -> list[_Text]:
+def _texts(body: CompletionBody, services: Services, caller: Caller) -> list[_Text]:
     settings = services.settings
     chars = sum(map(len, body.prompts))
     if chars > settings.limits.max_prompt_chars:
         raise TextTooLong("prompt", chars, settings.limits.max_prompt_chars)
     samplings = [body.sampling(settings.written_sampling, choice) for choice in range(body.choices)]
     requests = [
-        GenerationRequest(sampling=sampling, prompt=prompt)
+        GenerationRequest(sampling=sampling, prompt=prompt, origin=Origin(caller.owner))
         for prompt in body.prompts
         for sampling in samplings
     ]

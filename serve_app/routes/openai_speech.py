@@ -1,4 +1,4 @@
-"""OpenAI's speech, and the lists of voices and of models that speak."""
+"""OpenAI's speech, and the list of models that speak."""
 
 import base64
 from collections.abc import AsyncGenerator
@@ -22,8 +22,6 @@ from serve_app.protocol.openai_speech import (
     SpeechModel,
     SpeechModelsOut,
     SpokenUsage,
-    VoiceOut,
-    VoicesOut,
 )
 from serve_app.request_id import request_id_of
 from serve_app.services import ENGINE_HEADER, ServicesDep
@@ -47,9 +45,9 @@ async def create_speech(
     if not is_speakable(body.input):
         raise InvalidParameter("input", "it holds nothing that can be spoken")
     output = SpeechOutput(_synthesis(body), services)
-    voice = await services.voice(body.voice)
+    voice = await services.voice(body.voice, caller.owner)
     encoder = output.encoder(voice.sample_rate)
-    spoken = counted_speech(services, caller, output.speech(voice.name, body.input))
+    spoken = counted_speech(services, caller, output.speech(voice, body.input))
     headers = {"x-audio-format": output.format, "x-sample-rate": str(encoder.sample_rate)}
     if body.instructions:
         headers["x-ignored-parameters"] = "instructions"
@@ -128,23 +126,6 @@ def _pushed(
 
     response = PushResponse(produce, form.error, form.media_type, headers)
     return response
-
-
-@router.get("/v1/audio/voices", response_model=VoicesOut)
-async def list_voices(services: ServicesDep) -> VoicesOut:
-    """The voices that are served; OpenAI's names of voices are not among them, but mean the default."""
-    catalog = await services.voices()
-    voices = [
-        VoiceOut(
-            id=voice.name,
-            name=voice.name,
-            language=voice.language,
-            sample_rate=voice.sample_rate,
-            default=voice.name == catalog.default,
-        )
-        for voice in catalog.voices
-    ]
-    return VoicesOut(voices=voices, data=voices)
 
 
 @router.get("/v1/audio/models", response_model=SpeechModelsOut)

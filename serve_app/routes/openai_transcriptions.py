@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from deployments.messages import Transcript, TranscriptionRequest
 from serve_app.caller import CallerDep
+from serve_app.known_query import KNOWN_QUERY
 from serve_app.protocol.openai_transcript import (
     DurationUsage,
     HeardUsage,
@@ -23,7 +24,7 @@ from serve_app.sse import sse_data
 from serve_app.streaming import Push, PushResponse
 from serve_app.subtitles import to_srt, to_vtt
 
-router = APIRouter(tags=["openai"])
+router = APIRouter(tags=["openai"], dependencies=[KNOWN_QUERY])
 
 
 class TranscriptionForm(TranscriptionFields):

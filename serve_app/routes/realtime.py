@@ -45,7 +45,7 @@ async def client_secrets(
     changes = body.session or RealtimeSessionUpdate(type="realtime")
     seconds = body.expires_after.seconds if body.expires_after else None
     try:
-        value, expires_at, session = await Reception(services).secret(caller, changes, seconds)
+        value, expires_at, session = await Reception(services, caller).secret(changes, seconds)
     except Refused as refused:
         return refused.problem.response(request_id_of(request.scope))
     answer = SecretOut(value=value, expires_at=expires_at, session=session)
@@ -78,7 +78,7 @@ async def _beta(
 ) -> Response:
     seconds = wish.seconds if wish else None
     try:
-        value, expires_at, session = await Reception(services).secret(caller, changes, seconds)
+        value, expires_at, session = await Reception(services, caller).secret(changes, seconds)
     except Refused as refused:
         return refused.problem.response(request_id_of(request.scope))
     secret = {"value": value, "expires_at": expires_at}

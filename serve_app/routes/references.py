@@ -8,11 +8,13 @@ from fastapi.responses import Response
 
 from serve_app.audio_answer import json_answer
 from serve_app.caller import CallerDep
+from serve_app.cloning import VoiceCloner
+from serve_app.known_query import KNOWN_QUERY
 from serve_app.protocol.gemmavoice import ReferenceOut
 from serve_app.protocol.wire import Wire
 from serve_app.services import ServicesDep
 
-router = APIRouter(tags=["references"])
+router = APIRouter(tags=["references"], dependencies=[KNOWN_QUERY])
 
 _SLICE_BYTES = 192 * 1024
 
@@ -31,10 +33,9 @@ async def encode_reference(
 ) -> Response:
     """A recording in base64, as `references` has it; its bytes are the upload's own.
 
-    It must be audio that can be decoded. No voice that is served here can be cloned with it.
+    It must be audio that can be decoded, and no longer than a voice can be cloned from.
     """
-    audio = await services.decoder.decode(form.file.file)
-    await caller.spend_audio(audio.duration_s)
+    await VoiceCloner(services, caller).recording(form.file.file, "file")
     return json_answer(ReferenceOut(reference_base64=""), "reference_base64", _slices(form.file))
 
 

@@ -16,6 +16,7 @@ from deployments.sentences import is_speakable
 from serve_app.audio_answer import file_answer, json_answer
 from serve_app.caller import CallerDep
 from serve_app.counted_speech import counted_speech
+from serve_app.known_query import KNOWN_QUERY
 from serve_app.media.encode import AudioEncoder
 from serve_app.media.formats import MEDIA_TYPES
 from serve_app.protocol.gemmavoice import (
@@ -30,8 +31,9 @@ from serve_app.speech_output import SpeechOutput
 from serve_app.sse import sse
 from serve_app.streaming import Push, PushResponse
 from serve_app.subtitles import to_srt, to_vtt
+from serve_app.wanted_voice import wanted_voice
 
-router = APIRouter(tags=["speech"])
+router = APIRouter(tags=["speech"], dependencies=[KNOWN_QUERY])
 
 
 class HearingForm(HearingFields):
@@ -113,11 +115,11 @@ async def text_to_speech(
     if not is_speakable(body.text):
         raise InvalidParameter("text", "it holds nothing that can be spoken")
     output = SpeechOutput(body, services)
-    voice = await services.voice(body.reference_id)
+    voice = await wanted_voice(services, caller, body)
     sample_rate = output.sample_rate(voice.sample_rate)
     headers = _audio_headers(output, sample_rate)
     binary = "audio/" in accept
-    spoken = counted_speech(services, caller, output.speech(voice.name, body.text))
+    spoken = counted_speech(services, caller, output.speech(voice, body.text))
     if body.stream:
         encoder = output.encoder(voice.sample_rate)
         return _streamed(

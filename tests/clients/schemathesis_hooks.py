@@ -11,6 +11,7 @@ _RECORDING = QUESTION.read_bytes()
 
 @schemathesis.hook
 def map_body(context: schemathesis.HookContext, body: Any) -> Any:
-    if isinstance(body, dict) and isinstance(body.get("file"), bytes) and len(body["file"]) % 2:
-        return {**body, "file": _RECORDING}
+    for name in ("file", "recording", "audio_sample"):
+        if isinstance(body, dict) and isinstance(body.get(name), bytes) and len(body[name]) % 2:
+            return {**body, name: _RECORDING}
     return body

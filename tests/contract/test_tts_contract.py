@@ -5,6 +5,7 @@ import threading
 import time
 from array import array
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from configs.settings import (
     FakeTtsSettings,
     FallbackTtsSettings,
     OpenAudioApiSettings,
+    OpenAudioSettings,
     PiperSettings,
 )
 from deployments.audio import Pcm
@@ -33,7 +35,13 @@ SLOWEST_S_PER_CHAR = 0.15
 
 @pytest.fixture(
     scope="module",
-    params=["fake", "remote", "fallback", pytest.param("piper", marks=pytest.mark.model)],
+    params=[
+        "fake",
+        "remote",
+        "fallback",
+        pytest.param("piper", marks=pytest.mark.model),
+        pytest.param("openaudio", marks=pytest.mark.model),
+    ],
 )
 def engine(request: pytest.FixtureRequest) -> Iterator[TtsEngine]:
     fake = FakeTtsSettings(first_audio_s=0.01, real_time_factor=0)
@@ -58,6 +66,8 @@ def engine(request: pytest.FixtureRequest) -> Iterator[TtsEngine]:
             )
             settings = FallbackTtsSettings(order=(fake, gone))
             yield FallbackTtsEngine(settings, [FakeTtsEngine(fake), OpenAudioApiEngine(gone)])
+        case "openaudio":
+            yield from small_openaudio(request.getfixturevalue("openaudio_checkpoint"))
         case _:
             yield piper()
 
@@ -69,6 +79,17 @@ def piper() -> TtsEngine:
     from deployments.tts.piper import PiperEngine
 
     return PiperEngine(PiperSettings())
+
+
+def small_openaudio(checkpoint: Path) -> Iterator[TtsEngine]:
+    from deployments.tts.openaudio.engine import OpenAudioEngine
+
+    settings = OpenAudioSettings(
+        model=str(checkpoint), device="cpu", dtype="float32", workers=2, max_s_per_char=0.05
+    )
+    engine = OpenAudioEngine(settings)
+    yield engine
+    engine.close()
 
 
 def speak(
@@ -185,8 +206,10 @@ def test_a_choice_between_all_sounds_is_no_choice(engine: TtsEngine, top_p: floa
     assert speak(engine, "Yes.", top_p=top_p)
 
 
-def test_a_choice_that_the_voice_has_not_is_refused(engine: TtsEngine) -> None:
-    if is_remote(engine):
+def test_a_choice_that_the_voice_has_not_is_refused(
+    engine: TtsEngine, request: pytest.FixtureRequest
+) -> None:
+    if is_remote(engine) or request.node.callspec.params["engine"] == "openaudio":  # it has
         assert speak(engine, "Yes.", top_p=0.9)
         return
     with pytest.raises(InvalidParameter) as caught:
@@ -195,10 +218,10 @@ def test_a_choice_that_the_voice_has_not_is_refused(engine: TtsEngine) -> None:
 
 
 @pytest.fixture
-def cutting(engine: TtsEngine) -> TtsEngine:
-    """An engine whose cuts show in its pieces; tests/unit/test_remote.py looks at the others'."""
-    if is_remote(engine):
-        pytest.skip("its pieces are what the network brings")
+def cutting(engine: TtsEngine, request: pytest.FixtureRequest) -> TtsEngine:
+    """An engine whose cuts show in its pieces; tests of their own look at the others'."""
+    if is_remote(engine) or request.node.callspec.params["engine"] == "openaudio":
+        pytest.skip("its pieces are what the network brings, or the windows of the model")
     return engine
 
 

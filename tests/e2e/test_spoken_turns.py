@@ -13,7 +13,7 @@ import pytest
 from faster_whisper import WhisperModel
 
 from deployments.weights import resolve_weights
-from tests.serve.cluster import ROOT, Cluster
+from tests.serve.cluster import ROOT, Cluster, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -101,6 +101,21 @@ def test_ten_replies_are_spoken_as_they_are_written(served: Cluster) -> None:
         heard.append(words(transcript(served, base64.b64decode(answer["audio_base64"]))))
     assert all(written)
     assert jiwer.wer(written, heard) <= 0.15, list(zip(written, heard, strict=True))
+
+
+def test_the_instructions_are_computed_once_and_what_is_computed_is_counted(
+    served: Cluster,
+) -> None:
+    question = spoken(served, QUESTIONS[0])
+    for _ in range(2):
+        assert turn(served, question, max_tokens=20)["response_text"]
+
+    def counted() -> bool:
+        page = served.metrics()
+        written = page.total("app_llm_written_tokens_total")
+        return written > 20 and page.total("app_llm_reused_tokens_total") > 20
+
+    eventually(counted, 20, "the tokens of the model are on the metrics page")
 
 
 def test_the_first_audio_leaves_while_the_model_is_still_writing(served: Cluster) -> None:

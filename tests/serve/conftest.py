@@ -1,6 +1,7 @@
 """One cluster for all tests that need one; its applications differ in how slow their engines are."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -40,16 +41,30 @@ APPLICATIONS = {
             "stand_ins": {"*": "high"},
         },
     },
+    # Two models, each for two replies at the same time.
+    "paired": {
+        "llm": {"reply": LONG_REPLY, "tokens_per_s": 50.0, "first_token_s": 0.05, "parallel": 2}
+    },
+}
+# All of them fit on two CPUs, as Ray counts them.
+_LIGHT = {"ray_actor_options": {"num_cpus": 0.05}}
+_LIGHTER = {"ray_actor_options": {"num_cpus": 0.02}}
+DEPLOYMENTS: dict[str, dict[str, Any]] = {
+    "paired/stt": _LIGHT,
+    "paired/llm": {"num_replicas": 2, "max_ongoing_requests": 2} | _LIGHT,
+    "paired/tts": _LIGHT,
+    "paired/state": _LIGHT,
+    **{f"chained/{each}": _LIGHTER for each in ("dialogue", "stt", "llm", "tts", "state")},
 }
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The launcher over four applications: `/`, `/slow`, `/stalled` and `/chained`."""
+    """The launcher over five applications: `/`, `/slow`, `/stalled`, `/paired` and `/chained`."""
     folder = tmp_path_factory.mktemp("serve")
-    config = derived_config(folder / "config.yaml", APPLICATIONS)
+    config = derived_config(folder / "config.yaml", APPLICATIONS, DEPLOYMENTS)
     with launched(config, folder / "launcher.log") as started:
-        for prefix in ("", "/slow", "/stalled", "/chained"):
+        for prefix in ("", "/slow", "/stalled", "/paired", "/chained"):
             started.wait_ready(prefix)
         yield started
         status = started.stop()

@@ -1,27 +1,31 @@
-"""The README's samples of curl, executed."""
+"""The samples of the README and of the guide to voices, executed."""
 
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.serve.cluster import ROOT, Cluster
+from tests.unit.voices import spoken
 
 pytestmark = [
     pytest.mark.serve,
     pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on the PATH"),
 ]
 
-SAMPLES = [
-    block
-    for block in re.findall(r"^```bash\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
-    if "curl" in block
-]
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)
+
+
+SAMPLES = [block for block in blocks("README.md", "bash") if "curl" in block]
+OF_VOICES = blocks("docs/voices.md", "bash")
 # Every call says on stderr how it went; one that fails ends the sample.
 CURLRC = r"""
 fail-with-body
@@ -35,6 +39,8 @@ def folder(tmp_path: Path) -> Path:
     """Where a reader stands: the recording is there."""
     (tmp_path / ".curlrc").write_text(CURLRC)
     shutil.copytree(ROOT / "docs/audio", tmp_path / "docs/audio")
+    for name in ("consent", "voice", "izin", "suara"):
+        (tmp_path / f"{name}.wav").write_bytes(spoken())
     return tmp_path
 
 
@@ -42,8 +48,8 @@ def first_line(sample: str) -> str:
     return sample.splitlines()[0][:60]
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=first_line)
-def test_a_sample_of_the_readme_works(cluster: Cluster, folder: Path, sample: str) -> None:
+@pytest.mark.parametrize("sample", [*SAMPLES, *OF_VOICES], ids=first_line)
+def test_a_sample_works(cluster: Cluster, folder: Path, sample: str) -> None:
     assert "http://127.0.0.1:8000" in sample
     run = subprocess.run(
         [
@@ -70,6 +76,14 @@ def test_a_sample_of_the_readme_works(cluster: Cluster, folder: Path, sample: st
     for name in re.findall(r"-o (\S+)", sample):
         written = (folder / name).read_bytes()
         assert json.loads(written) if name.endswith(".json") else written
+
+
+@pytest.mark.parametrize("sample", blocks("docs/voices.md", "python"))
+def test_a_sample_of_openais_client_works(cluster: Cluster, folder: Path, sample: str) -> None:
+    program = sample.replace("http://127.0.0.1:8000", cluster.base_url)
+    environ = {"PATH": os.environ["PATH"], "no_proxy": "*"}
+    subprocess.run([sys.executable, "-c", program], cwd=folder, env=environ, check=True, timeout=60)
+    assert (folder / "eva.mp3").read_bytes()
 
 
 def json_values(text: str) -> list[Any]:

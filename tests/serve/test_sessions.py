@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 
 from tests.serve.calls import error_of, noise_wav, upload
 from tests.serve.cluster import Cluster, derived_config, eventually, launched, new_client
+from tests.unit.voices import new_consent, new_voice
 
 pytestmark = pytest.mark.serve
 
@@ -97,6 +99,54 @@ def test_a_deleted_dialogue_is_gone_on_every_replica(replicated: Cluster):
             response = client.get("/v1/sessions/gone")
             assert response.status_code == 404
             assert error_of(response)["code"] == "session_not_found"
+
+
+def speak(cluster: Cluster, voice: str) -> httpx2.Response:
+    """Over a connection of its own, so that it lands on any replica."""
+    body = {"input": "The river is long.", "voice": voice, "response_format": "pcm"}
+    with new_client(cluster.base_url) as client:
+        return client.post("/v1/audio/speech", json=body, timeout=ANSWER_S)
+
+
+def pitch_hz(pcm: bytes) -> float:
+    """Of a tone at 24 kHz, as its spectrum has it."""
+    spectrum = np.abs(np.fft.rfft(np.frombuffer(pcm, "<i2")))
+    return float(np.argmax(spectrum) * 24_000 / (len(pcm) // 2))
+
+
+def test_a_cloned_voice_is_known_on_every_replica_and_outlives_the_state(
+    replicated: Cluster,
+) -> None:
+    client = replicated.client
+    consent = new_consent(client)
+    voice = new_voice(client, consent=consent["id"], name="Ada")
+    before = [speak(replicated, name) for name in (voice["id"], "Ada") for _ in range(6)]
+    assert {answer.status_code for answer in before} == {200}
+    pitches = {round(pitch_hz(answer.content)) for answer in before}
+    assert len(pitches) == 1
+    assert not pitches & {
+        round(pitch_hz(speak(replicated, each).content)) for each in ("tone", "high")
+    }
+
+    replicated.kill_replica("speech", "state")
+    assert speak(replicated, "tone").status_code == 200  # the engine's own voices need no library
+    found = eventually(
+        lambda: (answer := speak(replicated, "Ada")).status_code == 200 and answer,
+        MENDED_S,
+        "the voice speaks again",
+        every_s=0.5,
+    )
+    assert {round(pitch_hz(found.content))} == pitches
+    assert client.get(f"/v1/audio/voice_consents/{consent['id']}").json() == consent
+    assert voice in client.get("/v1/audio/voices").json()["data"]
+
+    assert client.delete(f"/v1/audio/voices/{voice['id']}").json()["deleted"] is True
+    gone = eventually(
+        lambda: all(speak(replicated, voice["id"]).status_code == 404 for _ in range(8)),
+        20,
+        "no replica speaks with a deleted voice",
+    )
+    assert gone
 
 
 def test_a_state_that_dies_costs_the_memory_and_never_a_turn(replicated: Cluster):

@@ -170,4 +170,5 @@ def test_the_check_names_the_key(name: str, tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["serve_config.yaml", "configs/test.yaml"])
 def test_the_configurations_that_are_served_pass_the_check(name: str):
-    assert _checked(ROOT / name, port=1234).http_options.port == 1234
+    http = _checked(ROOT / name, host="127.0.0.2", port=1234).http_options
+    assert (http.host, http.port) == ("127.0.0.2", 1234)

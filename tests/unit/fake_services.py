@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Generator, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -16,6 +17,7 @@ from configs.settings import (
     FakeLlmSettings,
     FakeSttSettings,
     FakeTtsSettings,
+    VoiceLibrarySettings,
 )
 from deployments.audio import Pcm
 from deployments.errors import SpeechError
@@ -39,9 +41,11 @@ from deployments.stt.fake import FakeSttEngine
 from deployments.tts.engine import TtsEngine
 from deployments.tts.fake import FakeTtsEngine
 from serve_app.api import build_api
+from serve_app.cloned_voices import ClonedVoices, VoiceStore
 from serve_app.ears import Ears
 from serve_app.media.decode import AudioDecoder
 from serve_app.model_catalog import ModelCatalog
+from serve_app.normalized_voice import reading
 from serve_app.services import Services, StateStore
 
 HEARD = "What is the capital of France?"
@@ -251,6 +255,12 @@ def quick_settings(**changes: Any) -> AppSettings:
     )
 
 
+def _in_own_folder(voices: VoiceLibrarySettings, folder: str) -> VoiceLibrarySettings:
+    """No voices of the user's, unless a test names a folder."""
+    named = voices.folder != VoiceLibrarySettings().folder
+    return voices if named else voices.model_copy(update={"folder": folder})
+
+
 @contextmanager
 def serving(settings: AppSettings | None = None) -> Iterator[Served]:
     """The API over fake engines, and a client whose requests share one event loop."""
@@ -260,16 +270,16 @@ def serving(settings: AppSettings | None = None) -> Iterator[Served]:
     assert isinstance(settings.tts, FakeTtsSettings)
     records = Records()
     decoder, ears = AudioDecoder(settings.audio), Ears(settings.live)
-    with ThreadPoolExecutor(4) as executor:
+    with ThreadPoolExecutor(4) as executor, TemporaryDirectory() as folder:
         stt = SttStage(executor, engine=FakeSttEngine(settings.stt))
         llm = LlmStage(executor, engine=FakeLlmEngine(settings.llm))
         tts = TtsStage(executor, engine=FakeTtsEngine(settings.tts))
-        state = StateStage(settings.sessions)
+        state = StateStage(settings.sessions, _in_own_folder(settings.voices, folder))
         services = Services(
             settings=settings,
             stt=stt,
             llm=llm,
-            tts=tts,
+            tts=reading(tts, settings.audio),
             state=cast("StateStore", state),
             decoder=decoder,
             http_metrics=cast("HttpMetrics", records),
@@ -277,6 +287,7 @@ def serving(settings: AppSettings | None = None) -> Iterator[Served]:
             live_metrics=cast("LiveMetrics", records),
             models=ModelCatalog(settings),
             ears=ears,
+            cloned=ClonedVoices(cast("VoiceStore", state), tts),
         )
         api = build_api(services)
         try:

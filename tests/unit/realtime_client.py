@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployments.messages import KeyLimits
+from deployments.messages import Allowance, KeyLimits
 from serve_app.caller import Caller
 from serve_app.live.ports import LiveContext, Stages
 from serve_app.live.session import LiveSession
@@ -25,7 +25,7 @@ class FreeCaller(Caller):
     """Remembers what it is asked to pay."""
 
     def __init__(self) -> None:
-        self.limits = KeyLimits()
+        self.limits, self.allowance = KeyLimits(), Allowance()
         self.spent: list[float] = []
         self.error: Exception | None = None
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from deployments.audio import Pcm
 from deployments.errors import SpeechError, VoiceNotFound
-from deployments.messages import Transcript, VoiceInfo
+from deployments.messages import Transcript
 from serve_app.live import events as live
 from serve_app.live.items import Call, Conversation, Message, Part
 from serve_app.live_desk import default_config
@@ -21,7 +21,7 @@ from serve_app.realtime.beta_writer import beta_event
 from serve_app.realtime.response_writer import ResponseForm, ServerEvent
 from serve_app.realtime.session_state import SessionDefaults
 from serve_app.realtime.writer import GaWriter
-from serve_app.services import Services
+from serve_app.services import AskedVoice, Services, Voice
 from tests.unit.fake_services import quick_settings
 
 _GA: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
@@ -63,14 +63,14 @@ class FakeServices:
     def __post_init__(self) -> None:
         self.models = ModelCatalog(self.settings)
 
-    async def voice(self, name: str | None) -> VoiceInfo:
-        if self.error:
-            raise self.error
+    async def voice_to_come(self, name: str | None, owner: str) -> AskedVoice:
         name = self.settings.names.voices.get(name or "", name)
-        name = "joe" if name in (None, "", "default") else name
-        if name not in ("joe", "amy"):
+        name = None if name in (None, "", "default") else name
+        if self.error:
+            return AskedVoice(name=name)
+        if name not in (None, "joe", "amy"):
             raise VoiceNotFound(name)
-        return VoiceInfo(name, RATE, "en")
+        return Voice(name=name or "joe", sample_rate=RATE, language="en")
 
     @property
     def stt(self) -> "FakeServices":
@@ -85,8 +85,8 @@ class FakeServices:
 
 def defaults(services: FakeServices | None = None) -> SessionDefaults:
     services = services or FakeServices()
-    config = default_config(services.settings, None)
-    return SessionDefaults(config, cast("Services", services))
+    config = default_config(services.settings)
+    return SessionDefaults(config, cast("Services", services), "anybody")
 
 
 def session(**changes: Any) -> RealtimeSession:

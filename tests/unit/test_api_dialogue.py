@@ -99,7 +99,9 @@ def test_the_voice_of_a_turn_is_the_one_asked_for(served: Served) -> None:
     rate, duration_s = decoded(base64.b64decode(body["audio_base64"]))
     assert rate == body["sample_rate"] == 24_000
     assert duration_s == pytest.approx(REPLY_S / 2, abs=0.12)
-    assert served.tts.requests[-1] == SpeechRequest("It lies on the river Seine.", "high", 2.0)
+    assert served.tts.requests[-1] == SpeechRequest(
+        "It lies on the river Seine.", "high", 2.0, language="en"
+    )
 
 
 def test_every_wish_for_the_voice_reaches_it(served: Served) -> None:
@@ -119,6 +121,7 @@ def test_every_wish_for_the_voice_reaches_it(served: Served) -> None:
         early=True,
         temperature=0.3,
         top_p=1.0,
+        language="en",
     )
 
 

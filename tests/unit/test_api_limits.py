@@ -29,7 +29,7 @@ ROUTES = [
     "/v1/generate",
     "/v1/generate_stream",
 ]
-FORM_ROUTES, JSON_ROUTES = ROUTES[:3], ROUTES[3:]
+FORM_ROUTES, JSON_ROUTES = ROUTES[:3], ROUTES[4:]  # the fourth takes JSON that may hold audio
 
 
 @pytest.fixture(scope="module")

@@ -43,14 +43,11 @@ def spoken(served: Served, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.parametrize(
-    ("path", "share"), [("/v1/speech-to-text", 0), ("/v1/encode-reference", 4 / 3)]
+    ("path", "status"), [("/v1/speech-to-text", 200), ("/v1/encode-reference", 400)]
 )
-async def test_an_upload_is_not_held(
-    served: Served, upload: bytes, path: str, share: float
-) -> None:
+async def test_an_upload_is_not_held(served: Served, upload: bytes, path: str, status: int) -> None:
     call = await measured(served.api, path, *form_upload(upload))
-    assert call.status == 200
-    assert call.size > share * len(upload)
+    assert call.status == status  # no sample of a voice is as long
     assert call.peak_bytes < len(upload)
 
 

@@ -36,11 +36,13 @@ from deployments.messages import (
     GenerationEvent,
     GenerationRequest,
     JsonOutput,
+    Origin,
     Sampling,
     TextDelta,
     ToolOutput,
     ToolSignature,
 )
+from serve_app.chat.conversation import conversation_id
 from tests.unit.fake_services import HEARD, RATE, REPLY, Served, quick_settings, serving
 from tests.unit.http_answers import decoded, problem
 from tests.unit.media_files import example, wav_bytes
@@ -228,8 +230,11 @@ def test_every_wish_reaches_the_model(served: Served) -> None:
 
 def test_without_wishes_the_settings_decide(served: Served) -> None:
     ask(served)
+    messages = (ChatMessage("user", "Where is Paris?"),)
     assert last_request(served) == GenerationRequest(
-        (ChatMessage("user", "Where is Paris?"),), Sampling(max_tokens=512)
+        messages,
+        Sampling(max_tokens=512),
+        origin=Origin("anybody", conversation_id(messages)),
     )
 
 

@@ -10,7 +10,7 @@ from openai.types import Completion
 
 from configs.settings import FakeLlmSettings, LimitSettings
 from deployments.errors import StageFailed, StageTimeout
-from deployments.messages import GenerationRequest, Sampling
+from deployments.messages import GenerationRequest, Origin, Sampling
 from tests.unit.fake_services import REPLY, Served, quick_settings, serving
 from tests.unit.http_answers import problem
 from tests.unit.openai_client import openai_client
@@ -61,7 +61,7 @@ def test_a_text_goes_on(client: OpenAI) -> None:
 def test_the_model_reads_the_bare_text(served: Served) -> None:
     ask(served)
     assert served.llm.requests[-1] == GenerationRequest(
-        sampling=Sampling(max_tokens=16), prompt=PROMPT
+        sampling=Sampling(max_tokens=16), prompt=PROMPT, origin=Origin("anybody")
     )
 
 

@@ -23,7 +23,7 @@ def encode(served: Served, data: bytes) -> Any:
     return served.client.post("/v1/encode-reference", files={"file": data})
 
 
-@pytest.mark.parametrize("data", [wav_bytes(8_000, 0.3), wav_bytes(48_000, 30.0), example("mp3")])
+@pytest.mark.parametrize("data", [wav_bytes(8_000, 0.3), wav_bytes(48_000, 10.0), example("mp3")])
 def test_a_recording_comes_back_as_it_is_in_base64(served: Served, data: bytes) -> None:
     response = encode(served, data)
     assert response.headers["content-type"] == "application/json"
@@ -35,6 +35,10 @@ def test_what_is_no_audio_is_refused(served: Served, data: bytes) -> None:
     status, code, param = problem(encode(served, data))
     assert (status, param) == (400, "file")
     assert code in ("invalid_audio", "unsupported_format")
+
+
+def test_what_is_longer_than_any_sample_is_refused(served: Served) -> None:
+    assert problem(encode(served, wav_bytes(8_000, 10.8))) == (400, "recording_too_long", "file")
 
 
 def test_a_request_without_a_file_is_refused(served: Served) -> None:

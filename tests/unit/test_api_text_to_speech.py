@@ -52,7 +52,7 @@ def test_speech_comes_as_json_by_default(served: Served) -> None:
     rate, duration_s = decoded(base64.b64decode(body["audio_base64"]))
     assert rate == body["sample_rate"] == RATE
     assert duration_s == pytest.approx(TEXT_S, abs=0.01)
-    assert served.tts.requests[-1] == SpeechRequest(TEXT, "tone", 1.0)
+    assert served.tts.requests[-1] == SpeechRequest(TEXT, "tone", 1.0, language="en")
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
@@ -101,7 +101,7 @@ def test_a_stream_of_events_joins_to_one_file(served: Served) -> None:
 def test_the_voice_and_the_pace_are_the_ones_asked_for(served: Served) -> None:
     body = speak(served, voice="high", speed=2.0).json()
     assert body["reference_id"] == "high"
-    assert served.tts.requests[-1] == SpeechRequest(TEXT, "high", 2.0)
+    assert served.tts.requests[-1] == SpeechRequest(TEXT, "high", 2.0, language="en")
     assert decoded(base64.b64decode(body["audio_base64"]))[1] == pytest.approx(TEXT_S / 2, abs=0.01)
 
 
@@ -119,7 +119,14 @@ def test_every_wish_reaches_the_voice(served: Served, stream: bool) -> None:
     wishes = {"normalize": False, "chunk_length": 100, "temperature": 0.1, "top_p": 1.0}
     assert speak(served, stream=stream, latency="low", **wishes).status_code == 200
     assert served.tts.requests[-1] == SpeechRequest(
-        TEXT, "tone", normalize=False, chunk_chars=100, early=True, temperature=0.1, top_p=1.0
+        TEXT,
+        "tone",
+        normalize=False,
+        chunk_chars=100,
+        early=True,
+        temperature=0.1,
+        top_p=1.0,
+        language="en",
     )
 
 
@@ -176,14 +183,15 @@ def test_a_whole_answer_that_fails_in_its_middle_has_its_own_status(served: Serv
     ("body", "status", "code", "param"),
     [
         ({"voice": "nobody"}, 404, "voice_not_found", "voice"),
-        ({"voice": "../etc"}, 400, "invalid_parameter", "reference_id|voice"),
+        ({"voice": "../etc"}, 404, "voice_not_found", "voice"),
+        ({"voice": "x" * 65}, 400, "invalid_parameter", "reference_id|voice"),
         ({"text": ""}, 400, "invalid_parameter", "text"),
         ({"text": "x" * 4097}, 400, "text_too_long", "text"),
         ({"format": "midi"}, 400, "invalid_parameter", "response_format"),
         ({"format": "opus", "sample_rate": 22_050}, 400, "invalid_parameter", "sample_rate"),
         ({"sample_rate": 4_000}, 400, "invalid_parameter", "sample_rate"),
         ({"speed": 5}, 400, "invalid_parameter", "speed"),
-        ({"references": ["a"]}, 400, "invalid_parameter", "references"),
+        ({"references": ["a"]}, 400, "invalid_parameter", r"references\.0"),
         ({"text": "😀 ... ___"}, 400, "invalid_parameter", "text"),
         ({"temperature": 2.1}, 400, "invalid_parameter", "temperature"),
         ({"top_p": 0.9}, 400, "invalid_parameter", "top_p"),

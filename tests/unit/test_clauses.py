@@ -133,3 +133,18 @@ def test_a_splitter_holds_nothing_back_after_its_flush() -> None:
     splitter.feed("half a clause")
     assert splitter.flush() == ["half a clause"]
     assert splitter.flush() == []
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_an_address_is_not_cut_however_long_it_is(piece: int) -> None:
+    address = "https://example.com/" + "path/" * 100
+    reply = f"{address} is it. And so on."
+    splitter = ClauseSplitter()
+    cut = [c for at in range(0, len(reply), piece) for c in splitter.feed(reply[at : at + piece])]
+    assert any(address in clause for clause in [*cut, *splitter.flush()])
+
+
+def test_a_text_without_end_is_cut_though_it_begins_as_an_address() -> None:
+    splitter = ClauseSplitter()
+    clauses = [clause for _ in range(500) for clause in splitter.feed("https://aaaaaaaaaa")]
+    assert clauses

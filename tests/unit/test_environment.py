@@ -40,6 +40,7 @@ SETTINGS: Mapping[str, tuple[str, object]] = {
     "LIVEKIT_URL": ("wss://rooms.example", "wss://rooms.example"),
     "LIVEKIT_API_KEY": ("APIkey", "APIkey"),
     "LIVEKIT_API_SECRET": ("canary", SecretStr("canary")),
+    "VOICES_FOLDER": ("/srv/voices", "/srv/voices"),
     "LIVEKIT_ROOM_NAME": ("lobby", "lobby"),
     "LIVEKIT_TOKEN_TTL": ("600", 600),
     "USE_SCALAR_DOCS": ("false", False),

@@ -98,7 +98,7 @@ def test_a_stream_of_wav_is_one_file(served: Served) -> None:
         ({"text": TEXT, "speed": 9}, "invalid_parameter", "speed"),
         ({"text": TEXT, "format": "wma"}, "invalid_parameter", "response_format"),
         ({"text": TEXT, "format": "mp3", "sample_rate": 9000}, "invalid_parameter", "sample_rate"),
-        ({"text": TEXT, "references": ["AAAA"]}, "invalid_parameter", "references"),
+        ({"text": TEXT, "references": ["AAAA"]}, "unsupported_format", "references.0"),
         ({"text": TEXT, "reference_id": "nobody"}, "voice_not_found", "voice"),
         ({"text": "?!"}, "invalid_parameter", "text"),
         ({"text": "a" * 5000}, "text_too_long", "text"),

@@ -90,6 +90,18 @@ def test_no_caller_brings_a_template_a_path_or_a_server(
     assert problem(served.client.post(path, json=body)) == (400, "unknown_parameter", name)
 
 
+@pytest.mark.parametrize(
+    "path", [*UPLOADS, "/v1/conversation/dialogue", "/v1/audio/voices", "/v1/audio/voice_consents"]
+)
+def test_a_field_in_the_address_is_refused(served: Served, path: str) -> None:
+    answer = served.client.post(f"{path}?language=id", **form_of("a.wav"))
+    assert problem(answer) == (400, "unknown_parameter", "language")
+    known = served.client.get("/v1/audio/voice_consents?limit=1&after=")
+    assert problem(known)[1] == "voice_consent_not_found"
+    unknown = served.client.get("/v1/audio/voice_consents?limits=1")
+    assert problem(unknown) == (400, "unknown_parameter", "limits")
+
+
 @pytest.mark.parametrize("place", ["http://127.0.0.1:9/x.wav", "file:///etc/passwd", "/etc/passwd"])
 def test_nothing_is_fetched_for_a_caller(served: Served, place: str) -> None:
     part = {"type": "input_audio", "input_audio": {"data": place, "format": "wav"}}
@@ -99,7 +111,7 @@ def test_nothing_is_fetched_for_a_caller(served: Served, place: str) -> None:
     assert "root:" not in answer.text
     speech = {"text": "Yes.", "references": [place]}
     answer = served.client.post("/v1/text-to-speech", json=speech)
-    assert problem(answer) == (400, "invalid_parameter", "references")
+    assert problem(answer) == (400, "invalid_parameter", "references.0")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,15 +19,11 @@ from serve_app.problems import problem_of
 from serve_app.rate_limits import HEADERS
 from serve_app.routes import health
 from tests.unit.fake_services import Served, quick_settings, serving
+from tests.unit.voices import SPEECH, new_consent, new_voice, spoken
 
-SPEECH = Path(__file__).parent.parent / "data" / "speech" / "en_jfk.wav"
 FORM, JSON = "multipart/form-data", "application/json"
 LIVEKIT = LiveKitSettings(url="wss://rooms.example", api_key="key", api_secret="s" * 32)
-IDS = {
-    "model_id": "fake-llm",
-    "session_id": "kitchen-7",
-    "voice_id": "tone",
-}  # as the fakes have them
+IDS = {"model_id": "fake-llm", "session_id": "kitchen-7", "voice_id": "tone"}  # the fakes'
 
 
 @cache
@@ -214,7 +209,12 @@ def test_the_headers_of_the_limits_are_all_described() -> None:
 def answered(served: Served, method: str, path: str, **sent: Any) -> None:
     """Send a request; what comes back must be a success, and as it is described."""
     operation = document()["paths"][path][method]
-    response = served.client.request(method, path.format(**IDS, stage="stt"), **sent)
+    ids = dict(IDS)
+    if "consent_id" in path:
+        ids["consent_id"] = new_consent(served.client)["id"]
+    elif method == "delete" and "voice_id" in path:
+        ids["voice_id"] = new_voice(served.client)["id"]
+    response = served.client.request(method, path.format(**ids, stage="stt"), **sent)
     assert response.status_code == 200, response.text
     described = operation["responses"]["200"]
     media_type = response.headers["content-type"].split(";")[0]
@@ -241,10 +241,10 @@ def test_an_example_of_a_form_is_answered_as_described(
         name: each for name, each in schema["properties"].items() if "contentMediaType" in each
     }
     fields = {name: value for name, value in example.items() if name not in files}
+    if "consent" in fields:
+        fields["consent"] = new_consent(served.client)["id"]
     uploads = {
-        name: (example[name].removeprefix("@"), SPEECH.read_bytes())
-        for name in files
-        if name in example
+        name: (example[name].removeprefix("@"), spoken()) for name in files if name in example
     }
     assert uploads
     answered(served, method, path, data=fields, files=uploads)
@@ -267,7 +267,7 @@ def test_a_request_without_a_body_is_answered_as_described(
 def test_a_method_that_a_path_does_not_have_is_told_the_ones_it_has(
     served: Served, path: str
 ) -> None:
-    response = served.client.request("PATCH", path.format(**IDS, stage="stt"))
+    response = served.client.request("PATCH", path.format(**IDS, stage="stt", consent_id="cons_1"))
     assert response.status_code == 405
     assert response.json()["error"]["code"] == "method_not_allowed"
     allowed = {method.strip().lower() for method in response.headers["allow"].split(",")}

@@ -20,6 +20,8 @@ STATUS_OF = {
     "BodyTimeout": 408,
     "BodyTooLarge": 413,
     "CloningUnsupported": 400,
+    "ConsentInUse": 409,
+    "ConsentNotFound": 404,
     "ContextOverflow": 400,
     "ForbiddenApiKey": 403,
     "InvalidApiKey": 401,
@@ -31,9 +33,15 @@ STATUS_OF = {
     "MissingApiKey": 401,
     "ModelNotFound": 404,
     "NoReplyInProgress": 400,
+    "NoSpeech": 400,
+    "NoWords": 400,
     "NotConfigured": 503,
     "NothingToCommit": 400,
     "RateLimited": 429,
+    "RecordingClipped": 400,
+    "RecordingTooLong": 400,
+    "RecordingTooQuiet": 400,
+    "RecordingTooShort": 400,
     "ReplyInProgress": 409,
     "SessionNotFound": 404,
     "SpeechError": 500,
@@ -43,14 +51,22 @@ STATUS_OF = {
     "StageUnavailable": 503,
     "StartupError": 500,
     "TextTooLong": 400,
+    "UnfitRecording": 400,
     "UnsupportedFormat": 400,
     "UnsupportedLanguage": 400,
+    "VoiceLibraryFull": 400,
     "VoiceNotFound": 404,
     "WeightsNotFound": 500,
     "_StageError": 500,
 }
 RETRYABLE = {"RateLimited", "StageOverloaded", "StageTimeout", "StageUnavailable"}
-ABSTRACT = {"AccessDenied", "InvalidRequest", "StartupError", "_StageError"}  # never raised
+ABSTRACT = {
+    "AccessDenied",
+    "InvalidRequest",
+    "StartupError",
+    "UnfitRecording",
+    "_StageError",
+}  # never raised
 
 
 def family(root: type[SpeechError]) -> Iterator[type[SpeechError]]:

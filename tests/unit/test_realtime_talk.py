@@ -9,8 +9,9 @@ import pytest
 
 from configs.settings import LiveSettings
 from deployments.errors import RateLimited, StageUnavailable
+from deployments.messages import Allowance, KeyLimits
 from serve_app.live.items import Message
-from serve_app.realtime.dialect import Beta
+from serve_app.realtime.dialect import Beta, Today
 from tests.unit.fake_services import quick_settings
 from tests.unit.realtime_client import Client, loud, quiet
 
@@ -52,6 +53,23 @@ async def test_a_spoken_turn_that_the_client_ends(client: Client) -> None:
     ]
     assert abs(client.stages.heard[0].audio.duration_s - 1.0) < 0.01
     assert "What is it?" in str(client.stages.asked[0].messages)
+
+
+@pytest.mark.parametrize("dialect", [Today, Beta])
+async def test_what_is_left_of_the_requests_is_told_with_a_response(dialect: Any) -> None:
+    client = Client(dialect=dialect())
+    client.caller.limits = KeyLimits(requests=60, burst=2.0)
+    client.caller.allowance = Allowance(requests_left=117, requests_reset_s=1.5)
+    async with client.talking():
+        await client.send("conversation.item.create", item=MESSAGE)
+        await client.send("response.create")
+        await client.until("response.done")
+    after = client.events[[event["type"] for event in client.events].index("response.created") + 1]
+    assert after.pop("event_id")
+    assert after == {
+        "type": "rate_limits.updated",
+        "rate_limits": [{"name": "requests", "limit": 120, "remaining": 117, "reset_seconds": 1.5}],
+    }
 
 
 async def test_a_turn_that_the_server_ends_is_told_in_order() -> None:

@@ -231,6 +231,8 @@ def test_the_document_tells_of_every_setting(document: str, key: str) -> None:
         ({"access": {"keys_sha256": ["secret"]}}, "access.keys_sha256.0"),
         ({"access": {"header": "not a header"}}, "access.header"),
         ({"access": {"enabled": True}}, "API_KEYS (access.keys_sha256)"),
+        ({"voices": {"min_sample_s": 9, "max_sample_s": 5}}, "voices.min_sample_s"),
+        ({"voices": {"folder": "relative"}}, "voices.folder"),
     ],
 )
 def test_a_setting_that_could_not_work_stops_the_start(args: dict[str, Any], key: str) -> None:

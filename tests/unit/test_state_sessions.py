@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from configs.settings import SessionSettings
+from configs.settings import SessionSettings, VoiceLibrarySettings
 from deployments.messages import ChatMessage, Session
 from deployments.state.server import StateServer
 from deployments.state.sessions import Sessions
@@ -229,7 +229,7 @@ def test_any_order_of_operations_leaves_what_a_plain_model_keeps(seed: int) -> N
 
 
 async def test_the_deployment_remembers_for_whoever_asks() -> None:
-    state = StateServer(bounds())
+    state = StateServer(bounds(), VoiceLibrarySettings())
     await state.append_session("ann", "1", turn("One?"), 0)
     session = await state.read_session("ann", "1")
     assert session

@@ -1,0 +1,130 @@
+"""A folder of records, each a JSON file and a recording; what was written survives a crash."""
+
+import json
+import logging
+import os
+import re
+import wave
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any, cast
+
+from deployments.audio import BYTES_PER_SAMPLE, Pcm
+
+logger = logging.getLogger("ray.serve")
+
+Fields = dict[str, Any]
+
+UNREADABLE = "a record of the voice library cannot be read"
+_NAME = re.compile(r"[a-z]{1,16}_[0-9a-f]{24}")
+_LONGEST_RECORD = 1024 * 1024
+_UNFINISHED = ".tmp"
+
+
+class RecordFolder:
+    """Records by ids that the caller makes (`is_id`), for one process at a time.
+
+    A record is there once its JSON file is; a crash in the middle of `add` or `delete` leaves it
+    whole or not at all. Every method may raise `OSError`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read_all(self) -> Iterator[tuple[str, Fields, int]]:
+        """Every record: id, fields, and the bytes of its files. What is broken is told to the log."""
+        if not self._folder.is_dir():
+            return
+        for path in sorted(self._folder.glob("*.json")):
+            if not is_id(path.stem):
+                continue
+            fields = _read(path)
+            if fields is None:
+                logger.error(UNREADABLE, extra={"record": path.stem})
+                continue
+            yield path.stem, fields, path.stat().st_size + self._wav(path.stem).stat().st_size
+        for path in self._folder.iterdir():
+            lost = path.suffix == ".wav" and not path.with_suffix(".json").exists()
+            if path.suffix == _UNFINISHED or lost:
+                path.unlink(missing_ok=True)
+
+    def add(self, record_id: str, fields: Fields, recording: Pcm) -> int:
+        """Keep a new record; the bytes of its files."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        wav = _as_wav(recording)
+        _write(self._wav(record_id), wav)
+        return len(wav) + self.change(record_id, fields)
+
+    def change(self, record_id: str, fields: Fields) -> int:
+        """Keep other fields of a record; their bytes."""
+        data = json.dumps(fields).encode()
+        _write(self._json(record_id), data)
+        return len(data)
+
+    def recording(self, record_id: str) -> Pcm:
+        """The recording of a record."""
+        with wave.open(str(self._wav(record_id)), "rb") as file:
+            return Pcm(file.readframes(file.getnframes()), file.getframerate())
+
+    def delete(self, record_id: str) -> None:
+        """Forget a record that is there."""
+        self._json(record_id).unlink()
+        _sync_folder(self._folder)
+        self._wav(record_id).unlink(missing_ok=True)
+
+    def _json(self, record_id: str) -> Path:
+        return self._folder / f"{_checked(record_id)}.json"
+
+    def _wav(self, record_id: str) -> Path:
+        return self._folder / f"{_checked(record_id)}.wav"
+
+
+def is_id(text: str) -> bool:
+    """Whether a record can have this id: a word and 24 hexadecimal digits."""
+    return _NAME.fullmatch(text) is not None
+
+
+def _checked(record_id: str) -> str:
+    if not is_id(record_id):
+        raise ValueError("not the id of a record")
+    return record_id
+
+
+def _read(path: Path) -> Fields | None:
+    """The fields; None where they cannot be read, or there is no recording."""
+    if path.stat().st_size > _LONGEST_RECORD or not path.with_suffix(".wav").is_file():
+        return None
+    try:
+        fields = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    return cast("Fields", fields) if isinstance(fields, dict) else None
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, so that it lasts."""
+    unfinished = path.with_name(path.name + _UNFINISHED)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _as_wav(recording: Pcm) -> bytes:
+    file = BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setparams((1, BYTES_PER_SAMPLE, recording.sample_rate, 0, "NONE", "NONE"))
+        writer.writeframes(recording.samples)
+    return file.getvalue()

@@ -1,0 +1,218 @@
+"""Text to speech with OpenAudio S1-mini."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from configs.settings import OpenAudioSettings
+from deployments.audio import Pcm
+from deployments.errors import ContextOverflow, InvalidSetting, VoiceNotFound
+from deployments.messages import SpeechRequest, VoiceCatalog, VoiceInfo, VoiceReference
+from deployments.sentences import split_sentences
+from deployments.tts.openaudio.checkpoint import Checkpoint
+from deployments.tts.openaudio.codec import Codec, SoundStream
+from deployments.tts.openaudio.frames import FrameMaker
+from deployments.tts.openaudio.model import DualAr
+from deployments.tts.openaudio.slots import Choice, Slots
+from deployments.tts.openaudio.sound import Loudness, Pace, pieces
+from deployments.tts.openaudio.speaker import Sequence, Speaker
+from deployments.tts.openaudio.voices import VoiceBooth, preload
+from deployments.tts.openaudio.words import Words
+from deployments.weights import resolve_weights
+
+logger = logging.getLogger(__name__)
+
+OWN_VOICE = "default"
+_LICENCE = "CC-BY-NC-SA-4.0"
+_MAX_SENTENCE_CHARS = 240
+_LEAST_FRAMES = 32  # a prompt must leave room for so many
+_SHORTEST_LIMIT_S = 0.5
+
+
+class OpenAudioEngine:
+    """One model that speaks as many texts at a time as there are workers."""
+
+    def __init__(self, settings: OpenAudioSettings) -> None:
+        self._settings = settings
+        if OWN_VOICE in settings.voices:
+            raise InvalidSetting(f"tts.voices.{OWN_VOICE}", "this is the model's own voice")
+        if settings.default_voice not in (OWN_VOICE, *settings.voices):
+            raise InvalidSetting(
+                "tts.default_voice", f"'{settings.default_voice}' is not one of tts.voices"
+            )
+        device = _device(settings.device)
+        folder = resolve_weights("tts.model", settings.model, "openaudio")
+        checkpoint = Checkpoint("tts.model", folder)
+        self._words, maker = _model(checkpoint, settings, device)
+        self._codec = Codec(checkpoint, device)
+        logger.warning(
+            "the voice's weights are for non-commercial use only",
+            extra={"model": settings.model, "licence": _LICENCE},
+        )
+        self._booth = VoiceBooth(self._codec, settings.max_references, settings.max_reference_s)
+        self._voices: dict[str, tuple[VoiceReference, ...]] = {OWN_VOICE: ()} | {
+            name: preload(f"tts.voices.{name}", path, self._booth, self._codec.sample_rate)
+            for name, path in settings.voices.items()
+        }
+        self._device, self._max_seq_len = device, maker.max_seq_len
+        self._speaker = Speaker(maker, self._words.end_of_speech, settings.prefill_tokens)
+
+    def warm_up(self) -> None:
+        """Speak one word, and encode a second of silence."""
+        for _ in self.synthesize(SpeechRequest("Hello.", seed=0), threading.Event()):
+            pass
+        rate = self._codec.sample_rate
+        self.encode_voice(Pcm(bytes(2 * rate), rate), "")
+
+    def voices(self) -> VoiceCatalog:
+        """The model's own voice and the configured ones; the model speaks many languages."""
+        rate = self._codec.sample_rate
+        infos = tuple(VoiceInfo(name, rate, "mul") for name in self._voices)
+        return VoiceCatalog(self._settings.default_voice, infos, self._codec.encoder)
+
+    def encode_voice(self, audio: Pcm, text: str) -> VoiceReference:
+        """As `VoiceBooth.encode`."""
+        return self._booth.encode(audio, text)
+
+    def synthesize(self, request: SpeechRequest, stop: threading.Event) -> Iterator[Pcm]:
+        """Speak sentence by sentence; every sentence is heard while it is made."""
+        references = request.references
+        if not references:
+            name = request.voice or self._settings.default_voice
+            if name not in self._voices:
+                raise VoiceNotFound(name)
+            references = self._voices[name]
+        return self._speak(request, self._booth.spoken(references), stop)
+
+    def check_health(self) -> None:
+        """Raises StageFailed where the model can speak no more."""
+        self._speaker.check_health()
+
+    def close(self) -> None:
+        """End the thread of the model."""
+        self._speaker.close()
+
+    def _speak(
+        self, request: SpeechRequest, spoken: list[tuple[str, Tensor]], stop: threading.Event
+    ) -> Iterator[Pcm]:
+        rate = self._codec.sample_rate
+        loudness = Loudness(rate) if request.normalize else None
+        pace = Pace(request.speed, rate) if request.speed != 1.0 else None
+        for samples in self._sounds(request, spoken, stop):
+            heard = samples if loudness is None else loudness.level(samples)
+            yield from pieces(heard if pace is None else pace.change(heard), rate)
+        if pace is not None and not stop.is_set():
+            yield from pieces(pace.rest(), rate)
+
+    def _sounds(
+        self, request: SpeechRequest, spoken: list[tuple[str, Tensor]], stop: threading.Event
+    ) -> Iterator[np.ndarray]:
+        """Windows of sound, float32.
+
+        The model's own voice is another one with every prompt: what was spoken first is the reference
+        for the rest of the text.
+        """
+        generator, choice = self._generator(request), self._choice(request)
+        max_chars = min(request.chunk_chars or _MAX_SENTENCE_CHARS, _MAX_SENTENCE_CHARS)
+        for sentence in split_sentences(request.text, max_chars, early=request.early):
+            if stop.is_set():
+                return
+            prompt = self._words.prompt(sentence, spoken)
+            sequence = Sequence(prompt, self._longest(sentence, prompt), choice, generator, stop)
+            frames: list[list[int]] = []
+            try:
+                self._speaker.speak(sequence)
+                for window in self._windows(sequence, frames):
+                    if stop.is_set():
+                        return
+                    yield window
+            finally:
+                sequence.leave()
+            if not spoken and frames:
+                spoken = [(sentence, torch.tensor(frames).T)]
+
+    def _windows(self, sequence: Sequence, frames: list[list[int]]) -> Iterator[np.ndarray]:
+        """Decode in windows that grow, so that the first is heard early; `frames` takes all codes."""
+        stream, codes = SoundStream(self._codec), iter(sequence)
+        size = self._settings.first_frames
+        while window := list(islice(codes, size)):
+            frames += window
+            yield stream.decode(torch.tensor(window).T)
+            size = min(2 * size, self._settings.window_frames)
+
+    def _longest(self, sentence: str, prompt: Tensor) -> int:
+        """How many frames a sentence may have: a voice that finds no end is cut off."""
+        frames_per_s = self._codec.sample_rate / self._codec.frame_samples
+        settings = self._settings
+        length = sum(len(each.encode()) for each in sentence)
+        limit_s = _SHORTEST_LIMIT_S + settings.max_s_per_char * length
+        room = self._max_seq_len - prompt.shape[1]
+        if room < _LEAST_FRAMES:
+            raise ContextOverflow(prompt.shape[1] + _LEAST_FRAMES, self._max_seq_len, "input")
+        longest = min(settings.max_new_tokens, self._codec.longest_frames, room)
+        return min(longest, int(limit_s * frames_per_s))
+
+    def _choice(self, request: SpeechRequest) -> Choice:
+        settings = self._settings
+        return Choice(
+            settings.temperature if request.temperature is None else request.temperature,
+            settings.top_p if request.top_p is None else request.top_p,
+            settings.repetition_penalty,
+        )
+
+    def _generator(self, request: SpeechRequest) -> torch.Generator:
+        generator = torch.Generator(self._device)
+        if request.seed is not None:
+            generator.manual_seed(request.seed % (1 << 63))
+        elif request.temperature == 0:
+            generator.manual_seed(0)  # decides between tokens that are equally likely
+        else:
+            generator.seed()
+        return generator
+
+
+def _model(
+    checkpoint: Checkpoint, settings: OpenAudioSettings, device: torch.device
+) -> tuple[Words, FrameMaker]:
+    config = checkpoint.config()
+    words = Words(checkpoint, config)
+    with torch.device("meta"):
+        model = DualAr(config)
+    checkpoint.fill(model, "model.pth", _own_weights(checkpoint.weights("model.pth")))
+    dtype: torch.dtype = getattr(torch, settings.dtype)
+    model = model.to(device=device, dtype=dtype).eval().requires_grad_(requires_grad=False)
+    max_seq_len = min(settings.max_seq_len, config.max_seq_len)
+    maker = FrameMaker(
+        model, Slots(settings.workers, max_seq_len, config, device, dtype), words.semantic
+    )
+    if settings.compile and device.type == "cuda":
+        maker.record()
+    return words, maker
+
+
+def _own_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As fish-speech names them: it writes "model." in front, and leaves parts of other models in."""
+    if any(name.startswith("model.") for name in weights):
+        weights = {
+            name.removeprefix("model."): each
+            for name, each in weights.items()
+            if name.startswith("model.")
+        }
+    return {name: each for name, each in weights.items() if not name.startswith("audio_")}
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise InvalidSetting(
+            "tts.device", f"'{name}' is not here: PyTorch sees {count} CUDA devices"
+        )
+    return device

@@ -1,0 +1,78 @@
+"""Dates and times of day -> words."""
+
+import re
+
+from serve_app.spoken_text.lexicon import Lexicon
+
+_ISO = re.compile(r"(?<![\w-])([12][0-9]{3})-([01]?[0-9])-([0-3]?[0-9])(?![\w-])")
+_DAY_MONTH_YEAR = re.compile(
+    r"(?<![\w/.-])([0-3]?[0-9])([/.-])([0-3]?[0-9])\2([12][0-9]{3})(?![\w/-]|\.[0-9])"
+)
+_CLOCK = re.compile(
+    r"(?<![\w:.,])([01]?[0-9]|2[0-4]):([0-5][0-9])(?![^\W_]|:[0-9])(?=(\s?[AaPp]\.?[Mm]\b)?)"
+)
+_CLOCK_AND_HALF = re.compile(r"(?<![\w:.,])([01]?[0-9]|2[0-4]):([0-5][0-9])(?=[AaPp]\.?[Mm]\b)")
+_INDONESIAN_CLOCK = re.compile(
+    r"(?i:(?<=\bpukul )|(?<=\bjam ))([01]?[0-9]|2[0-4])[.:]([0-5][0-9])(?![\w]|[.:][0-9])"
+    r"|(?<![\w:.,])([01]?[0-9]|2[0-4])[.:]([0-5][0-9])(?=\sWI(?:B|TA|T)\b)"
+)
+_MONTHS_30 = {4, 6, 9, 11}
+
+
+class DateReader:
+    """Reads dates and times in one language."""
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self._lexicon = lexicon
+        self._month = {name.lower(): n for n, name in enumerate(lexicon.months, 1)}
+        if lexicon.code == "en":
+            self._month |= {name[:3]: n for name, n in self._month.items()}
+            self._month["sept"] = 9
+        names = "|".join(sorted(self._month, key=len, reverse=True))
+        ordinal = r"(?:st|nd|rd|th)?"
+        year = r"(?:,?\s([12][0-9]{3})(?![\w]))?"
+        self._month_day = re.compile(
+            rf"(?<!\w)({names})\.?\s([0-3]?[0-9]){ordinal}(?![\w:%]|[.,/-][0-9]){year}", re.I
+        )
+        self._day_month = re.compile(
+            rf"(?<![\w.,/-])([0-3]?[0-9]){ordinal}\s(?:of\s)?({names})(?!\w){year}", re.I
+        )
+
+    def read(self, text: str) -> str:
+        """The text with words in place of dates and times."""
+        text = _ISO.sub(lambda found: self._date(found, found[1], found[2], found[3]), text)
+        text = _DAY_MONTH_YEAR.sub(self._in_figures, text)
+        if self._lexicon.code == "en":
+            text = self._month_day.sub(
+                lambda found: self._date(found, found[3], found[1], found[2]), text
+            )
+            text = self._day_month.sub(
+                lambda found: self._date(found, found[3], found[2], found[1]), text
+            )
+        else:
+            text = _INDONESIAN_CLOCK.sub(
+                lambda found: self._time(found[1] or found[3], found[2] or found[4]), text
+            )
+        text = _CLOCK_AND_HALF.sub(
+            lambda found: self._time(found[1], found[2], half_follows=True) + " ", text
+        )
+        return _CLOCK.sub(
+            lambda found: self._time(found[1], found[2], half_follows=bool(found[3])), text
+        )
+
+    def _in_figures(self, found: re.Match[str]) -> str:
+        day, month = found[1], found[3]
+        american = self._lexicon.code == "en" and found[2] != "."
+        if american and int(day) <= 12:
+            day, month = month, day
+        return self._date(found, found[4], month, day)
+
+    def _date(self, found: re.Match[str], year: str | None, month: str, day: str) -> str:
+        number = self._month.get(month.lower()) or (int(month) if month.isdecimal() else 0)
+        last = 29 if number == 2 else 30 if number in _MONTHS_30 else 31
+        if not (1 <= number <= 12 and 1 <= int(day) <= last):
+            return found.group()
+        return self._lexicon.date(self._lexicon, int(year or 0), number, int(day))
+
+    def _time(self, hour: str, minute: str, *, half_follows: bool = False) -> str:
+        return self._lexicon.clock(self._lexicon, int(hour), int(minute), half_follows)

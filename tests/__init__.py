@@ -1,0 +1,1 @@
+"""All tests. A package, for a library of the voice installs one of this name too."""

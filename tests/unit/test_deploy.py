@@ -1,0 +1,330 @@
+"""What deploys the service: images, compose, KubeRay, held against the schemas and the code."""
+
+import gzip
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from ray.serve.schema import ServeDeploySchema
+
+from configs.settings import load_settings
+from tests.serve.cluster import ROOT
+
+DEPLOY = ROOT / "deploy"
+CRD = ROOT / "tests/data/kuberay/ray.io_rayservices.yaml.gz"
+DOCKERFILES = sorted((DEPLOY / "docker").glob("*.Dockerfile"))
+RAY_ENV = dict(re.findall(r"(?m)^(\w+)=(.+)$", (ROOT / "configs/ray.env").read_text()))
+INSTRUCTIONS = set("ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK RUN USER WORKDIR".split())
+
+
+def load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+# ---- KubeRay ------------------------------------------------------------------------------------
+
+
+@cache
+def rayservice_schema() -> dict[str, Any]:
+    """The schema of KubeRay 1.7.0, which also refuses what it does not know."""
+    crd = yaml.load(gzip.decompress(CRD.read_bytes()), yaml.CSafeLoader)
+    (version,) = [each for each in crd["spec"]["versions"] if each["name"] == "v1"]
+    schema = version["schema"]["openAPIV3Schema"]
+    _close(schema)
+    schema["properties"]["metadata"] = {"type": "object"}
+    return schema
+
+
+def _close(schema: Any) -> None:
+    """The API server drops unknown fields; here they are mistakes."""
+    if isinstance(schema, list):
+        for each in schema:
+            _close(each)
+    elif isinstance(schema, dict):
+        for each in schema.values():
+            _close(each)
+        open_ended = schema.get("x-kubernetes-preserve-unknown-fields")
+        if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+            schema.setdefault("additionalProperties", bool(open_ended))
+
+
+def problems(service: Any) -> list[str]:
+    found = Draft202012Validator(rayservice_schema()).iter_errors(service)
+    return [f"{each.json_path}: {each.message[:200]}" for each in found]
+
+
+@pytest.fixture
+def service() -> Any:
+    return load(DEPLOY / "kuberay/rayservice.yaml")
+
+
+def containers(service: Any) -> list[Any]:
+    cluster = service["spec"]["rayClusterConfig"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    return [each for group in groups for each in group["template"]["spec"]["containers"]]
+
+
+def test_the_service_is_one_that_kuberay_takes(service: Any) -> None:
+    assert (service["apiVersion"], service["kind"]) == ("ray.io/v1", "RayService")
+    assert problems(service) == []
+
+
+def test_a_misspelt_field_of_the_service_would_be_found(service: Any) -> None:
+    service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["maxReplica"] = 3
+    service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]["volume"] = []
+    assert len(problems(service)) == 2
+
+
+def test_the_service_deploys_the_configuration_for_a_cluster(service: Any) -> None:
+    tree = yaml.safe_load(service["spec"]["serveConfigV2"])
+    assert tree == load(ROOT / "configs/cluster.yaml")
+    (application,) = ServeDeploySchema.model_validate(tree).applications
+    settings, warnings = load_settings(application.args, {})
+    assert warnings == []
+    assert settings.access.enabled
+
+
+def test_a_cluster_serves_what_one_card_serves() -> None:
+    (cluster,) = load(ROOT / "configs/cluster.yaml")["applications"]
+    (card,) = load(ROOT / "configs/gpu.yaml")["applications"]
+    access = cluster["args"].pop("access")
+    assert access["enabled"]
+    assert cluster["args"] == card["args"]
+
+
+def test_every_pod_of_ray_has_the_environment_that_ray_needs(service: Any) -> None:
+    for container in containers(service):
+        given = {each["name"]: each.get("value") for each in container["env"]}
+        assert given.items() >= RAY_ENV.items()
+
+
+def test_the_image_has_the_ray_that_the_service_names(service: Any) -> None:
+    named = service["spec"]["rayClusterConfig"]["rayVersion"]
+    assert f'"ray[serve]=={named}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_no_container_runs_as_root_or_gains_rights(service: Any) -> None:
+    cluster = service["spec"]["rayClusterConfig"]
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        spec = group["template"]["spec"]
+        assert spec["securityContext"]["runAsNonRoot"]
+        for container in spec["containers"]:
+            assert not container["securityContext"]["allowPrivilegeEscalation"]
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert "memory" in container["resources"]["limits"]
+
+
+def test_rays_own_ports_ask_for_a_token(service: Any) -> None:
+    assert service["spec"]["rayClusterConfig"]["authOptions"]["mode"] == "token"
+
+
+def test_a_pool_of_nodes_has_room_for_all_that_is_placed_there(service: Any) -> None:
+    (application,) = load(ROOT / "configs/cluster.yaml")["applications"]
+    groups = service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    most_nodes = {group["labels"]["gemmavoice/pool"]: group["maxReplicas"] for group in groups}
+    cards = 0.0
+    for deployment in application["deployments"]:
+        actor = deployment["ray_actor_options"]
+        most = deployment.get("autoscaling_config", {}).get("max_replicas", 1)
+        assert actor["label_selector"]["gemmavoice/pool"] == (
+            "gpu" if "num_gpus" in actor else "cpu"
+        )
+        cards += actor.get("num_gpus", 0) * most
+        if deployment.get("max_replicas_per_node") == 1:
+            assert most_nodes["cpu"] >= most
+    assert most_nodes["gpu"] >= cards - 1e-9
+
+
+def test_a_pod_outlives_the_drain_of_what_runs_in_it(service: Any) -> None:
+    (application,) = load(ROOT / "configs/cluster.yaml")["applications"]
+    groups = service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    grace = {
+        group["labels"]["gemmavoice/pool"]: group["template"]["spec"][
+            "terminationGracePeriodSeconds"
+        ]
+        for group in groups
+    }
+    for deployment in application["deployments"]:
+        pool = deployment["ray_actor_options"]["label_selector"]["gemmavoice/pool"]
+        assert grace[pool] > deployment.get("graceful_shutdown_timeout_s", 20)
+
+
+def test_only_the_service_port_is_open_to_everybody(service: Any) -> None:
+    policy = load(DEPLOY / "kuberay/networkpolicy.yaml")
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    chosen = policy["spec"]["podSelector"]["matchLabels"]
+    cluster = service["spec"]["rayClusterConfig"]
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        assert group["template"]["metadata"]["labels"].items() >= chosen.items()
+    rules = policy["spec"]["ingress"]
+    to_all = [rule for rule in rules if not rule.get("from")]
+    assert [port["port"] for rule in to_all for port in rule["ports"]] == [8000]
+    among = [
+        rule for rule in rules if rule.get("from") == [{"podSelector": {"matchLabels": chosen}}]
+    ]
+    assert len(among) == 1
+    (others,) = [rule for rule in rules if rule not in to_all + among]
+    (operator,) = others["from"]
+    assert operator["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "kuberay-operator"}
+    assert [port["port"] for port in others["ports"]] == [8265]
+
+
+def test_the_pods_find_their_keys_and_models(service: Any) -> None:
+    secret = load(DEPLOY / "kuberay/secret.example.yaml")
+    claim = load(DEPLOY / "kuberay/models.yaml")
+    text = (DEPLOY / "kuberay/rayservice.yaml").read_text()
+    assert f"secretName: {secret['metadata']['name']}" in text
+    assert f"claimName: {claim['metadata']['name']}" in text
+    (application,) = load(ROOT / "configs/cluster.yaml")["applications"]
+    folder, name = application["args"]["access"]["keys_file"].rsplit("/", 1)
+    assert f"mountPath: {folder}," in text
+    assert name in secret["stringData"]
+    assert yaml.safe_load(secret["stringData"][name])["keys"]
+
+
+# ---- images -------------------------------------------------------------------------------------
+
+
+def instructions(path: Path) -> list[tuple[str, str]]:
+    """The instructions of a Dockerfile with their arguments, lines joined."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", path.read_text(encoding="utf-8"))
+    lines = re.sub(r"\\\n\s*", "", text).splitlines()
+    split = [line.partition(" ") for line in lines if line.strip()]
+    return [(name, rest.strip()) for name, _, rest in split]
+
+
+def by_name(path: Path) -> str:
+    return path.name
+
+
+def test_there_is_an_image_for_processors_and_one_for_gpus() -> None:
+    assert [path.name for path in DOCKERFILES] == ["cpu.Dockerfile", "cuda.Dockerfile"]
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=by_name)
+def test_an_image_is_built_in_one_stage_and_runs_in_another(path: Path) -> None:
+    steps = instructions(path)
+    assert {name for name, _ in steps} <= INSTRUCTIONS
+    stages = [rest for name, rest in steps if name == "FROM"]
+    assert len(stages) == 2
+    assert stages[0].endswith(" AS build")
+    arguments = dict(rest.split("=", 1) for name, rest in steps if name == "ARG")
+    for stage in stages:
+        (base,) = re.findall(r"\$\{(\w+)\}", stage)
+        assert re.fullmatch(r"[\w./-]+:[\w.-]*\d[\w.-]*", arguments[base])  # never `latest`
+    assert ("COPY", "--from=build /app /app") in steps
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=by_name)
+def test_an_image_holds_what_the_locks_name_for_any_processor(path: Path) -> None:
+    steps = instructions(path)
+    arguments = dict(rest.split("=", 1) for name, rest in steps if name == "ARG")
+    assert (ROOT / f"requirements/{arguments['LOCK']}.lock").is_file()
+    assert "-DGGML_NATIVE=OFF" in arguments["LLAMA_CMAKE_ARGS"]
+    assert "march=native" not in path.read_text()
+    runs = [rest for name, rest in steps if name == "RUN"]
+    assert any('scripts/setup.sh "${LOCK}"' in run for run in runs)
+    assert not any(re.search(r"\b(pip|uv|curl|wget) (install|http)", run) for run in runs)
+    for run in runs:
+        if "apt-get install" in run:
+            assert "--no-install-recommends" in run
+            assert "rm -rf /var/lib/apt/lists/*" in run
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=by_name)
+def test_an_image_copies_nothing_that_is_not_there_or_ignored(path: Path) -> None:
+    allowed = {
+        line[1:].rstrip("/")
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
+    copies = [rest for name, rest in instructions(path) if name == "COPY"]
+    for sources in (copy.split()[:-1] for copy in copies if "--from" not in copy):
+        for source in sources:
+            assert (ROOT / source).exists()
+            assert (
+                source in allowed
+                or any(source.startswith(f"{each}/") for each in allowed)
+                or any(each.startswith(f"{source}/") for each in allowed)
+            )
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=by_name)
+def test_an_image_runs_unprivileged_and_says_whether_it_lives(path: Path) -> None:
+    steps = instructions(path)
+    last = dict(steps)
+    assert int(last["USER"]) >= 1000
+    assert "/health/live" in last["HEALTHCHECK"]
+    assert last["EXPOSE"] == "8000"
+    assert last["ENTRYPOINT"] == '["deploy/docker/entrypoint.sh"]'
+    command = yaml.safe_load(last["CMD"])
+    assert command[:3] == ["python", "-m", "serve_app"]
+    assert command[4:] == ["--host", "0.0.0.0"]
+    assert (ROOT / command[3]).is_file()
+
+
+def test_the_entry_of_an_image_sets_rays_environment() -> None:
+    path = DEPLOY / "docker/entrypoint.sh"
+    assert path.stat().st_mode & 0o111
+    assert "\n. configs/ray.env\n" in path.read_text()
+
+
+# ---- compose ------------------------------------------------------------------------------------
+
+
+def test_compose_publishes_ports_to_this_machine_alone() -> None:
+    services = load(DEPLOY / "compose.yaml")["services"]
+    ports = {name: service.get("ports", []) for name, service in services.items()}
+    assert ports.keys() == {"gemmavoice", "prometheus", "grafana"}
+    assert all(port.startswith("127.0.0.1:") for each in ports.values() for port in each)
+    assert ports["gemmavoice"] == ["127.0.0.1:8000:8000"]
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.cuda.yaml"])
+def test_compose_builds_what_is_there(name: str) -> None:
+    for service in load(DEPLOY / name)["services"].values():
+        if "build" in service:
+            context = (DEPLOY / service["build"]["context"]).resolve()
+            assert context == ROOT
+            assert (context / service["build"]["dockerfile"]).is_file()
+        else:
+            assert re.search(r":v?\d+\.\d+\.\d+$", service["image"])
+
+
+def test_compose_mounts_what_is_there_and_declares_what_it_names() -> None:
+    tree = load(DEPLOY / "compose.yaml")
+    for service in tree["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert (
+                (DEPLOY / source).exists() if source.startswith(".") else source in tree["volumes"]
+            )
+        assert set(service.get("secrets", [])) <= tree["secrets"].keys()
+        assert service["cap_drop"] == ["ALL"]
+
+
+def test_compose_asks_for_keys_and_for_rays_token() -> None:
+    environment = load(DEPLOY / "compose.yaml")["services"]["gemmavoice"]["environment"]
+    assert environment["API_KEY_ENABLED"] == "true"
+    assert environment["RAY_AUTH_MODE"] == "token"
+    settings, warnings = load_settings({}, environment)
+    assert warnings == []
+    assert settings.access.keys_file == "/run/secrets/api_keys"
+
+
+def test_grafana_finds_prometheus_and_the_dashboard() -> None:
+    services = load(DEPLOY / "compose.yaml")["services"]
+    provisioning = DEPLOY / "grafana/provisioning"
+    (source,) = load(provisioning / "datasources/prometheus.yaml")["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = load(provisioning / "dashboards/gemmavoice.yaml")["providers"]
+    folder = provider["options"]["path"]
+    assert (
+        f"./grafana/gemmavoice.json:{folder}/gemmavoice.json:ro" in services["grafana"]["volumes"]
+    )
+    targets = load(DEPLOY / "prometheus/prometheus.yml")["scrape_configs"][0]["static_configs"]
+    assert targets == [{"targets": ["gemmavoice:8000"]}]
