@@ -689,8 +689,8 @@ class AppSettings(_Settings):
     names: NameSettings = NameSettings()
     livekit: LiveKitSettings = LiveKitSettings()
     docs: DocsSettings = DocsSettings()
-    voices: VoiceLibrarySettings = VoiceLibrarySettings()
     remote_keys: RemoteKeySettings = RemoteKeySettings()
+    voices: VoiceLibrarySettings = VoiceLibrarySettings()
     request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]{1,64}$")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

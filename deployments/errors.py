@@ -575,6 +575,8 @@ class StageFailed(_StageError):
 class RequestRefused(StageFailed):
     """The remote engine works, and would not take this one request; the log holds its status."""
 
+    code = "remote_refused"
+
 
 class StageUnavailable(_StageError):
     """No replica of the stage answers, or the one at work was lost."""

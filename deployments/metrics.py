@@ -98,6 +98,47 @@ class StageMetrics:
         self._in_flight.set(self._in_flight_now, self._stage)
 
 
+class EngineMetrics:
+    """The engines of a stage that has several; any thread may tell."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._is_open: dict[str, bool] = {}
+        self._fallbacks = metrics.Counter(
+            "app_engine_fallbacks_total",
+            description="Calls that this engine answered in place of an earlier one.",
+            tag_keys=_keys("stage", "engine"),
+        )
+        self._failures = metrics.Counter(
+            "app_engine_failures_total",
+            description="Calls that failed by the fault of this engine, answered by another or not.",
+            tag_keys=_keys("stage", "engine"),
+        )
+        self._circuits = metrics.Gauge(
+            "app_circuit_open",
+            description="1 while an engine is left alone because it kept failing.",
+            tag_keys=_keys("stage", "engine"),
+        )
+
+    def fell_back(self, engine: str) -> None:
+        """Count a call that this engine answers in place of an earlier one."""
+        self._fallbacks.inc(1, {"stage": self._stage, "engine": engine})
+
+    def failed(self, engine: str) -> None:
+        """Count a call that this engine failed."""
+        self._failures.inc(1, {"stage": self._stage, "engine": engine})
+
+    def circuit(self, engine: str, *, is_open: bool) -> None:
+        """Note whether an engine is left alone."""
+        self._is_open[engine] = is_open
+        self._circuits.set(int(is_open), {"stage": self._stage, "engine": engine})
+
+    def refresh(self) -> None:
+        """Tell the gauge again: Ray exports a gauge only after it was set, and then forgets it."""
+        for engine, is_open in self._is_open.items():
+            self._circuits.set(int(is_open), {"stage": self._stage, "engine": engine})
+
+
 _BATCH_COUNTERS = {
     "steps": "Steps of the batch.",
     "write_calls": "Calls that computed one token of each of several replies.",
@@ -142,47 +183,6 @@ class BatchMetrics:
         for name, gauge in self._gauges.items():
             gauge.set(getattr(counts, name))
         self._told = counts
-
-
-class EngineMetrics:
-    """The engines of a stage that has several; any thread may tell."""
-
-    def __init__(self, stage: str) -> None:
-        self._stage = stage
-        self._is_open: dict[str, bool] = {}
-        self._fallbacks = metrics.Counter(
-            "app_engine_fallbacks_total",
-            description="Calls that this engine answered in place of an earlier one.",
-            tag_keys=_keys("stage", "engine"),
-        )
-        self._failures = metrics.Counter(
-            "app_engine_failures_total",
-            description="Calls that failed by the fault of this engine, answered by another or not.",
-            tag_keys=_keys("stage", "engine"),
-        )
-        self._circuits = metrics.Gauge(
-            "app_circuit_open",
-            description="1 while an engine is left alone because it kept failing.",
-            tag_keys=_keys("stage", "engine"),
-        )
-
-    def fell_back(self, engine: str) -> None:
-        """Count a call that this engine answers in place of an earlier one."""
-        self._fallbacks.inc(1, {"stage": self._stage, "engine": engine})
-
-    def failed(self, engine: str) -> None:
-        """Count a call that this engine failed."""
-        self._failures.inc(1, {"stage": self._stage, "engine": engine})
-
-    def circuit(self, engine: str, *, is_open: bool) -> None:
-        """Note whether an engine is left alone."""
-        self._is_open[engine] = is_open
-        self._circuits.set(int(is_open), {"stage": self._stage, "engine": engine})
-
-    def refresh(self) -> None:
-        """Tell the gauge again: Ray exports a gauge only after it was set, and then forgets it."""
-        for engine, is_open in self._is_open.items():
-            self._circuits.set(int(is_open), {"stage": self._stage, "engine": engine})
 
 
 class HttpMetrics:

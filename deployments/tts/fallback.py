@@ -52,7 +52,7 @@ class FallbackTtsEngine:
         )
 
     def check_health(self) -> None:
-        """An engine of this process that has broken for good is the replica's end."""
+        """Pass on what an engine says that cannot work again by itself."""
         for member in self._chain.members:
             if isinstance(member.engine, SelfChecking):
                 member.engine.check_health()

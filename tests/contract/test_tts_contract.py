@@ -78,7 +78,7 @@ def piper() -> TtsEngine:
             pytest.skip(f"the package {package} is not installed")
     from deployments.tts.piper import PiperEngine
 
-    yield PiperEngine(PiperSettings())
+    return PiperEngine(PiperSettings())
 
 
 def small_openaudio(checkpoint: Path) -> Iterator[TtsEngine]:
@@ -209,7 +209,7 @@ def test_a_choice_between_all_sounds_is_no_choice(engine: TtsEngine, top_p: floa
 def test_a_choice_that_the_voice_has_not_is_refused(
     engine: TtsEngine, request: pytest.FixtureRequest
 ) -> None:
-    if is_remote(engine) or request.node.callspec.params["engine"] == "openaudio":
+    if is_remote(engine) or request.node.callspec.params["engine"] == "openaudio":  # it has
         assert speak(engine, "Yes.", top_p=0.9)
         return
     with pytest.raises(InvalidParameter) as caught:
@@ -219,11 +219,9 @@ def test_a_choice_that_the_voice_has_not_is_refused(
 
 @pytest.fixture
 def cutting(engine: TtsEngine, request: pytest.FixtureRequest) -> TtsEngine:
-    """An engine whose cuts show in its pieces; the others have tests of their own."""
-    if is_remote(engine):
-        pytest.skip("its pieces are what the network brings")
-    if request.node.callspec.params["engine"] == "openaudio":
-        pytest.skip("its pieces are windows, made while the model still speaks")
+    """An engine whose cuts show in its pieces; tests of their own look at the others'."""
+    if is_remote(engine) or request.node.callspec.params["engine"] == "openaudio":
+        pytest.skip("its pieces are what the network brings, or the windows of the model")
     return engine
 
 

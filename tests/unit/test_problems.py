@@ -46,6 +46,7 @@ STATUS_OF = {
     "SessionNotFound": 404,
     "SpeechError": 500,
     "StageFailed": 500,
+    "RequestRefused": 500,
     "StageOverloaded": 503,
     "StageTimeout": 504,
     "StageUnavailable": 503,

@@ -1,11 +1,14 @@
 """What a remote engine does with servers that fail, lie, stall and leak, each on a real socket."""
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import SecretStr
 
 from configs.settings import (
@@ -16,6 +19,7 @@ from configs.settings import (
     FallbackTtsSettings,
     OpenAiSttSettings,
     OpenAudioApiSettings,
+    load_settings,
 )
 from deployments.audio import Pcm
 from deployments.errors import (
@@ -309,7 +313,24 @@ def test_a_server_is_up_while_it_works_for_us_and_down_when_nobody_listens() -> 
         assert engine.is_up()
         stop.set()
         speaking.join()
-    assert not engine.is_up()
+        assert server.left.wait(5)
+    deadline = time.monotonic() + 5
+    while engine.is_up():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+CHAINS = Path(__file__).parents[2] / "docs" / "remote-engines.md"
+
+
+@pytest.mark.parametrize(
+    "example", re.findall(r"```yaml\n(.*?)```", CHAINS.read_text(encoding="utf-8"), re.DOTALL)
+)
+def test_the_examples_of_the_document_load(example: str) -> None:
+    settings, warnings = load_settings(yaml.safe_load(example), {})
+    assert warnings == []
+    engines = {settings.stt.engine, settings.tts.engine}
+    assert engines & {"openai_api", "openaudio_api", "fallback"}
 
 
 def test_a_server_that_lets_requests_run_out_of_time_is_down_until_it_answers() -> None:
