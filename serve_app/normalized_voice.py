@@ -1,5 +1,6 @@
 """A voice that is given words alone to read."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -9,6 +10,8 @@ from deployments.audio import Pcm
 from deployments.messages import SpeechRequest, VoiceCatalog, VoiceReference
 from serve_app.services import Tts
 from serve_app.spoken_text.normalize import spoken_text
+
+_AT_ONCE_CHARS = 1000  # a thread costs more than reading so much
 
 
 class NormalizedVoice:
@@ -34,7 +37,10 @@ class NormalizedVoice:
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Pcm, None]:
         """See `Tts.synthesize`; a text of which nothing is left gives no audio."""
-        text = spoken_text(request.text, request.language)
+        if len(request.text) > _AT_ONCE_CHARS:
+            text = await asyncio.to_thread(spoken_text, request.text, request.language)
+        else:
+            text = spoken_text(request.text, request.language)
         if not text:
             return
         async with aclosing(self._tts.synthesize(replace(request, text=text))) as pieces:

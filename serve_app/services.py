@@ -38,6 +38,8 @@ from serve_app.model_catalog import ModelCatalog
 
 ENGINE_HEADER = "x-engine"  # which engine answered, where several could
 
+_AWAY = (StageFailed, StageUnavailable, StageOverloaded, StageTimeout)
+
 
 class Stage(Protocol):
     """A stage that can be asked whether it is there."""
@@ -226,9 +228,6 @@ def cloned_rate(catalog: VoiceCatalog) -> int:
     """The rate in Hz of cloned voices: that of the engine's default voice."""
     rates = {voice.name: voice.sample_rate for voice in catalog.voices}
     return rates[catalog.default]
-
-
-_AWAY = (StageFailed, StageUnavailable, StageOverloaded, StageTimeout)
 
 
 async def _services(connection: HTTPConnection) -> Services:  # else FastAPI starts a thread

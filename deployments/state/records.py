@@ -32,6 +32,13 @@ class RecordFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def changed_at(self) -> int:
+        """When a record last came or went, in nanoseconds; 0 where there is no folder."""
+        try:
+            return self._folder.stat().st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+
     def read_all(self) -> Iterator[tuple[str, Fields, int]]:
         """Every record: id, fields, and the bytes of its files. What is broken is told to the log."""
         if not self._folder.is_dir():
@@ -44,6 +51,11 @@ class RecordFolder:
                 logger.error(UNREADABLE, extra={"record": path.stem})
                 continue
             yield path.stem, fields, path.stat().st_size + self._wav(path.stem).stat().st_size
+
+    def clear_away(self) -> None:
+        """Delete what a crash left unfinished."""
+        if not self._folder.is_dir():
+            return
         for path in self._folder.iterdir():
             lost = path.suffix == ".wav" and not path.with_suffix(".json").exists()
             if path.suffix == _UNFINISHED or lost:

@@ -35,7 +35,8 @@ class VoiceLibrary:
     """Voices and consents by owner, bounded in number and bytes; oldest first in lists.
 
     What one owner has is unknown to every other. Blocking: it writes files, and reads them at its
-    first use. Every method may raise `OSError`; only one may run at a time.
+    first use and again when they have changed, which another process may have done, as while one
+    `state` takes over from the other. Every method may raise `OSError`; only one may run at a time.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class VoiceLibrary:
         self._records = RecordFolder(Path(settings.folder).expanduser())
         self._voices: dict[str, _Owned[LibraryVoice]] = {}
         self._consents: dict[str, _Owned[VoiceConsent]] = {}
-        self._is_read = False
+        self._read_at: int | None = None  # the state of the folder that is known
 
     # ---- voices ----
 
@@ -199,9 +200,15 @@ class VoiceLibrary:
             raise VoiceLibraryFull(f"{settings.max_bytes} bytes")
 
     def _read(self) -> None:
-        """Read the folder, the first time."""
-        if self._is_read:
+        """Read the folder, if it is not as it is known."""
+        changed_at = self._records.changed_at()
+        if self._read_at is None:
+            self._records.clear_away()
+            changed_at = self._records.changed_at()
+        elif self._read_at == changed_at:
             return
+        self._voices.clear()
+        self._consents.clear()
         for record_id, fields, size in self._records.read_all():
             try:
                 if record_id.startswith(f"{_VOICE}_"):
@@ -213,7 +220,7 @@ class VoiceLibrary:
             except (KeyError, TypeError, ValueError):
                 logger.error(UNREADABLE, extra={"record": record_id})  # noqa: TRY400
         self._voices, self._consents = _by_age(self._voices), _by_age(self._consents)
-        self._is_read = True
+        self._read_at = changed_at
 
 
 def _by_age(kept: dict[str, _Owned[Kept]]) -> dict[str, _Owned[Kept]]:

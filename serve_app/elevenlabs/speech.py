@@ -8,6 +8,7 @@ from deployments.messages import SpeechRequest
 from serve_app.protocol.elevenlabs import VoiceSettings
 from serve_app.services import Services, Voice
 
+_ANY_LANGUAGE = (None, "mul", "und")  # ISO 639's words for several, and for unknown
 _TEMPERATURE_AT_ZERO = 1.4  # so that 0.5 is what a voice was trained with, 0.7
 
 
@@ -26,7 +27,8 @@ async def chosen_voice(
     voice = await services.voice(voice_id, owner)
     spoken = language_code(voice.language)
     # A cloned voice speaks whatever the engine does.
-    if language and spoken and not voice.references and language_code(language) != spoken:
+    any_language = voice.references or spoken in _ANY_LANGUAGE
+    if language and not any_language and language_code(language) != spoken:
         raise InvalidParameter("language_code", f"the voice speaks '{voice.language}'.")
     return voice
 

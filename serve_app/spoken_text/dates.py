@@ -11,6 +11,12 @@ _DAY_MONTH_YEAR = re.compile(
 _CLOCK = re.compile(
     r"(?<![\w:.,])([01]?[0-9]|2[0-4]):([0-5][0-9])(?![^\W_]|:[0-9])(?=(\s?[AaPp]\.?[Mm]\b)?)"
 )
+_BARE_HOUR = re.compile(r"(?<![\w.,:])(1[0-2]|[1-9])(?=[AaPp][Mm]\b)")
+_INDONESIAN_RANGE = re.compile(
+    r"(?<![\w:.,])([01]?[0-9]|2[0-4])\.([0-5][0-9])\s?[-–]\s?([01]?[0-9]|2[0-4])\.([0-5][0-9])"
+    r"(?![\w]|[.:][0-9])"
+)
+_CLOCK_RANGE = re.compile(r"(?<=[0-9]:[0-9]{2})\s?[-–]\s?(?=[0-9]{1,2}:[0-9]{2})")
 _CLOCK_AND_HALF = re.compile(r"(?<![\w:.,])([01]?[0-9]|2[0-4]):([0-5][0-9])(?=[AaPp]\.?[Mm]\b)")
 _INDONESIAN_CLOCK = re.compile(
     r"(?i:(?<=\bpukul )|(?<=\bjam ))([01]?[0-9]|2[0-4])[.:]([0-5][0-9])(?![\w]|[.:][0-9])"
@@ -28,21 +34,24 @@ class DateReader:
         if lexicon.code == "en":
             self._month |= {name[:3]: n for name, n in self._month.items()}
             self._month["sept"] = 9
-        names = "|".join(sorted(self._month, key=len, reverse=True))
+        # With a capital: "you may 5 times" has no date.
+        names = "|".join(sorted(map(str.capitalize, self._month), key=len, reverse=True))
         ordinal = r"(?:st|nd|rd|th)?"
         year = r"(?:,?\s([12][0-9]{3})(?![\w]))?"
         self._month_day = re.compile(
-            rf"(?<!\w)({names})\.?\s([0-3]?[0-9]){ordinal}(?![\w:%]|[.,/-][0-9]){year}", re.I
+            rf"(?<!\w)({names})\.?\s([0-3]?[0-9]){ordinal}(?![\w:%]|[.,/-][0-9]){year}"
         )
         self._day_month = re.compile(
-            rf"(?<![\w.,/-])([0-3]?[0-9]){ordinal}\s(?:of\s)?({names})(?!\w){year}", re.I
+            rf"(?<![\w.,/-])([0-3]?[0-9]){ordinal}\s(?:of\s)?({names})(?!\w){year}"
         )
 
     def read(self, text: str) -> str:
         """The text with words in place of dates and times."""
+        text = _CLOCK_RANGE.sub(f" {self._lexicon.to} ", text)
         text = _ISO.sub(lambda found: self._date(found, found[1], found[2], found[3]), text)
         text = _DAY_MONTH_YEAR.sub(self._in_figures, text)
         if self._lexicon.code == "en":
+            text = _BARE_HOUR.sub(r"\1 ", text)
             text = self._month_day.sub(
                 lambda found: self._date(found, found[3], found[1], found[2]), text
             )
@@ -50,6 +59,13 @@ class DateReader:
                 lambda found: self._date(found, found[3], found[2], found[1]), text
             )
         else:
+            text = _INDONESIAN_RANGE.sub(
+                lambda found: (
+                    f"{self._time(found[1], found[2])} {self._lexicon.to} "
+                    f"{self._time(found[3], found[4])}"
+                ),
+                text,
+            )
             text = _INDONESIAN_CLOCK.sub(
                 lambda found: self._time(found[1] or found[3], found[2] or found[4]), text
             )

@@ -28,7 +28,6 @@ ENGLISH = Lexicon(
     point="point",
     dot="dot",
     at="at",
-    slash="slash",
     minus="minus",
     percent="percent",
     number="number",
@@ -49,6 +48,10 @@ ENGLISH = Lexicon(
         "&": "and",
         "→": "to",
         "№": "number",
+        ":": "to",
+        "^": "to the power of",
+        "²": "squared",
+        "³": "cubed",
     },
     money={
         "$": Money("dollar", "dollars", "cent", "cents"),

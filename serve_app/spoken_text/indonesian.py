@@ -83,7 +83,6 @@ INDONESIAN = Lexicon(
     point="koma",
     dot="titik",
     at="at",
-    slash="garis miring",
     minus="minus",
     percent="persen",
     number="nomor",
@@ -104,6 +103,10 @@ INDONESIAN = Lexicon(
         "&": "dan",
         "→": "ke",
         "№": "nomor",
+        ":": "banding",
+        "^": "pangkat",
+        "²": "kuadrat",
+        "³": "kubik",
     },
     money={sign: Money(big, big, small, small) for sign, (big, small) in _MONEY.items()},
     scales={

@@ -34,7 +34,6 @@ class Lexicon:
     point: str
     dot: str
     at: str
-    slash: str
     minus: str
     percent: str
     number: str

@@ -12,15 +12,19 @@ _PHONE = re.compile(
     r"(?<![\w.,/])(\+?[0-9]{1,3}[ .-]?)?(\([0-9]{1,5}\)[ .-]?)?"
     r"([0-9]{2,5}(?:[ .-][0-9]{2,5}){1,4})(?![\w/]|[.,-][0-9])"
 )
+_PLUS = "plus"  # of a telephone number, in every language
 _PHONE_FORM = re.compile(r"[0-9]{3}-[0-9]{4}|[0-9]{3}([-.])[0-9]{3}\1[0-9]{4}")
 _WHOLE_PHONE = re.compile(r"(?<!\w)\+([0-9]{7,15})(?!\w)")
 _VERSION = re.compile(rf"{_ALONE}[0-9]{{1,9}}(?:\.[0-9]{{1,9}}){{2,5}}{_ENDS}")
 _FRACTION = re.compile(r"(?<![^\W_])(?<![/.,])([0-9]{1,2})/([0-9]{1,2})(?![^\W_]|[/.,][0-9])")
+_MONEY_RANGE = re.compile(r"(?<=[0-9])[-–](?=[$€£¥][0-9])")
 _NUMBER_SIGN = re.compile(r"(?<!\w)(?:#|№\s?|[Nn]o\.\s?)(?=[0-9])")
 _ARROW = re.compile(r"(?<=\s)(?:-{1,3}>|={1,3}>)(?=\s)")
 _BETWEEN = re.compile(r"(?<=[\s0-9])([+=×÷±≈<>≤≥&→])(?=[\s0-9])")
 _BEFORE = re.compile(r"(?<![^\s(])([~≈±<>≤≥+])(?=[0-9])")
-_CROSS = re.compile(r"(?<=[0-9])\s?[xX]\s?(?=[0-9])")
+_CROSS = re.compile(r"(?<=[0-9])(?:[xX]|(\s[xX]\s))(?=[0-9])")
+_RATIO = re.compile(r"(?<![\w.,:/])([0-9]{1,3}):([0-9]{1,3})(?![\w:/]|[.,][0-9])")
+_POWER = re.compile(r"(?<=[\w)])(\^(?=[0-9])|[²³])")
 _TIMES = re.compile(r"(?<=[0-9])[x×](?![^\W_])")
 _NEGATIVE = re.compile(r"(?<![^\s(])[-−](?=[$€£¥]?[0-9])")
 _MINUS = re.compile(r"(?<=[0-9])\s[-−–]\s(?=[0-9])")
@@ -74,8 +78,7 @@ class NumberReader:
 
     def _phones(self, text: str) -> str:
         text = _WHOLE_PHONE.sub(
-            lambda found: f"{self._lexicon.symbols['+']} {self._lexicon.digits(found.group(1))}",
-            text,
+            lambda found: f"{_PLUS} {self._lexicon.digits(found.group(1))}", text
         )
         return _PHONE.sub(self._phone, text)
 
@@ -86,6 +89,12 @@ class NumberReader:
         text = self._range.sub(
             lambda found: f"{found[1]}{found[2]} {self._lexicon.to} {found[3]}{found[4]}", text
         )
+        text = _RATIO.sub(rf"\1 {self._lexicon.symbols[':']} \2", text)
+        text = _CROSS.sub(
+            lambda found: f" {self._lexicon.symbols['×'] if found[1] else self._lexicon.by} ", text
+        )
+        text = _TIMES.sub(f" {self._lexicon.symbols['×']}", text)
+        text = _MONEY_RANGE.sub(f" {self._lexicon.to} ", text)
         text = _NUMBER_SIGN.sub(f"{self._lexicon.number} ", text)
         minus = self._lexicon.minus
         return _NEGATIVE.sub(f"{minus} ", _MINUS.sub(f" {minus} ", text))
@@ -117,7 +126,7 @@ class NumberReader:
             return f" {lexicon.symbols[found[1]]} "
 
         text = _BEFORE.sub(said, _ARROW.sub("→", text))
-        text = _TIMES.sub(f" {lexicon.symbols['×']}", _CROSS.sub(f" {lexicon.by} ", text))
+        text = _POWER.sub(said, text)
         return _BETWEEN.sub(said, text)
 
     def _rest(self, text: str) -> str:
@@ -140,7 +149,7 @@ class NumberReader:
         if not (_PHONE_FORM.fullmatch(written) or (marked and count >= 7)):
             return written
         said = ", ".join(self._lexicon.digits(group) for group in groups)
-        return f"{self._lexicon.symbols['+']} {said}" if written.startswith("+") else said
+        return f"{_PLUS} {said}" if written.startswith("+") else said
 
     def _version(self, found: re.Match[str]) -> str:
         parts = found.group().split(".")

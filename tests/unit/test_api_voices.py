@@ -13,7 +13,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketT
 
 from configs.settings import AccessSettings, FakeSttSettings, VoiceLibrarySettings
 from deployments.errors import StageUnavailable
-from deployments.messages import VoiceReference
+from deployments.messages import VoiceCatalog, VoiceInfo, VoiceReference
 from tests.unit.counted_caller import counting
 from tests.unit.fake_services import HEARD, RATE, Served, quick_settings, serving
 from tests.unit.http_answers import problem
@@ -181,6 +181,16 @@ def test_an_engine_that_clones_nothing_says_so_before_any_work(
     inline = {"text": TEXT, "references": [base64.b64encode(spoken()).decode()]}
     answer = served.client.post("/v1/text-to-speech", json=inline)
     assert problem(answer) == (400, "voice_cloning_unsupported", None)
+
+
+@pytest.mark.parametrize(("spoken", "status"), [("mul", 200), ("", 200), ("id", 200), ("en", 400)])
+def test_a_voice_of_many_languages_takes_any(
+    served: Served, monkeypatch: pytest.MonkeyPatch, spoken: str, status: int
+) -> None:
+    catalog = VoiceCatalog("tone", (VoiceInfo("tone", RATE, spoken),), "fake")
+    monkeypatch.setattr(served.services, "catalog", catalog)
+    body = {"text": "Harganya 5.", "language_code": "id"}
+    assert served.client.post("/v1/text-to-speech/tone", json=body).status_code == status
 
 
 def test_the_recordings_are_counted(served: Served) -> None:

@@ -58,7 +58,12 @@ from serve_app.spoken_text.normalize import spoken_text
         ("7/4/2021 31/12/2021 31.12.2021", "July fourth, twenty twenty-one December thirty-first, "
          "twenty twenty-one December thirty-first, twenty twenty-one"),
         ("14:30, 9:05 AM, 9:00am, 9:00", "fourteen thirty, nine oh five AM, nine am, nine o'clock"),
+        ("10:30-11:45; you may 5 times", "ten thirty to eleven forty-five; you may five times"),
+        ("at 8am, 3:1, 2 x 500mg, x² and 10^6.", "at eight am, three to one, two times five hundred "
+         "milligrams, x squared and ten to the power of six."),
         # money and measures
+        ("$10-$20, COVID-19, a 12-year-old", "ten dollars to twenty dollars, COVID-nineteen, a "
+         "twelve-year-old"),
         ("$5.50, $1, $0.99, €20, 100 USD, $1,234.00", "five dollars and fifty cents, one dollar, "
          "ninety-nine cents, twenty euros, one hundred US dollars, one thousand two hundred and "
          "thirty-four dollars"),
@@ -98,6 +103,10 @@ def test_english_is_read_as_words(written: str, read: str) -> None:
         ("0812-3456-7890", "nol delapan satu dua, tiga empat lima enam, tujuh delapan sembilan nol"),
         ("budi@contoh.co.id", "budi at contoh titik co titik id"),
         ("10-20, 1/2, -5", "sepuluh sampai dua puluh, setengah, minus lima"),
+        ("+62 812-3456-7890", "plus enam dua, delapan satu dua, tiga empat lima enam, tujuh delapan "
+         "sembilan nol"),
+        ("buka 08.00-17.30 WIB, 3x sehari", "buka delapan sampai tujuh belas tiga puluh WIB, tiga kali "
+         "sehari"),
         ("2 + 2 = 4", "dua ditambah dua sama dengan empat"),
     ],
 )  # fmt: skip

@@ -55,6 +55,18 @@ def test_voices_and_consents_survive_a_restart(tmp_path: Path) -> None:
     assert kept.id != after.add_voice("ann", voice(), SAMPLE).id
 
 
+def test_what_another_process_writes_is_seen(tmp_path: Path) -> None:
+    old, new = library(tmp_path), library(tmp_path)
+    assert new.list_voices("ann") == ()
+    kept = old.add_voice("ann", voice(), SAMPLE)
+    assert new.list_voices("ann") == (kept,)
+    second = new.add_voice("ann", voice("Bo"), SAMPLE)
+    assert second in old.list_voices("ann")
+    old.delete_voice("ann", kept.id)
+    assert new.find_voice("ann", kept.id) is None
+    assert new.list_voices("ann") == old.list_voices("ann") == (second,)
+
+
 def test_only_their_owner_may_read_the_files(tmp_path: Path) -> None:
     voices = library(tmp_path)
     voices.add_voice("ann", voice(), SAMPLE)
