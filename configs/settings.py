@@ -157,9 +157,14 @@ class OpenAudioSettings(_Settings):
         le=1024,
         description="Of a prompt, read between two frames of those who speak.",
     )
-    first_frames: int = Field(default=4, ge=1, le=64, description="Decoded for the first sound.")
+    first_frames: int = Field(
+        default=4, ge=1, le=21, description="Decoded for the first sound, and sent as one piece."
+    )
     window_frames: int = Field(
-        default=16, ge=1, le=192, description="Decoded at a time later; windows double up to it."
+        default=16,
+        ge=1,
+        le=192,
+        description="Decoded at a time at most, where the listener has that much to hear still.",
     )
     max_references: int = Field(default=4, ge=1, le=16)
     max_reference_s: float = Field(

@@ -1,6 +1,7 @@
 """Whether this machine can run a configuration: told, and fetched, before anything is started."""
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import ctranslate2
 
@@ -49,6 +50,9 @@ def _check_openaudio(settings: OpenAudioSettings) -> None:
             "tts.engine", "the OpenAudio engine is not installed; run: scripts/setup.sh openaudio"
         )
     _check_cuda("tts.device", settings.device)
+    for name, path in settings.voices.items():
+        if not Path(path).expanduser().exists():
+            raise InvalidSetting(f"tts.voices.{name}", f"there is no recording at '{path}'")
 
 
 def _check_cuda(key: str, device: str) -> None:

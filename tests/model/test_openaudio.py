@@ -164,7 +164,8 @@ def test_the_first_sound_comes_after_a_few_frames(engine: OpenAudioEngine) -> No
     text = "A sentence that is long enough for several windows of sound."
     pieces = list(engine.synthesize(SpeechRequest(text, seed=1), threading.Event()))
     frames = [len(piece.samples) / 2 / 2048 for piece in pieces]
-    assert frames[:4] == [4, 8, 16, 16]
+    assert set(frames[:-1]) == {4}
+    assert 0 < frames[-1] <= 4
 
 
 def test_sentences_are_cut_early_and_bounded(

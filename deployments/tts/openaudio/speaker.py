@@ -5,6 +5,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -115,7 +116,9 @@ class Speaker:
 
     def _run(self) -> None:
         try:
-            with torch.inference_mode():
+            on_cuda = self._device.type == "cuda"
+            current = torch.cuda.device(self._device) if on_cuda else nullcontext()
+            with torch.inference_mode(), current:
                 while self._admit():
                     self._read_some()
                     self._step()
