@@ -497,6 +497,10 @@ def load_settings(
         )
     if settings.access.enabled and not (settings.access.keys_sha256 or settings.access.keys_file):
         raise SettingsError("API_KEYS (access.keys_sha256)", "keys are needed, and there are none")
+    if isinstance(settings.tts, OpenAudioSettings):
+        environment.warnings.append(
+            "The weights of OpenAudio S1-mini are CC-BY-NC-SA-4.0: not for commercial use."
+        )
     rate, default = settings.access.rate, RateSettings()
     if rate != default and not rate.enabled and not settings.access.keys_file:
         environment.warnings.append(
