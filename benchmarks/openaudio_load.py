@@ -15,11 +15,11 @@ T = TypeVar("T")
 FRAME_S = 2048 / 44_100
 
 
-def speak(engine: OpenAudioEngine, text: str, seed: int) -> Spoken:
+def speak(engine: OpenAudioEngine, text: str) -> Spoken:
     """One text, heard to its end."""
     started = time.perf_counter()
     first_s, audio_s = 0.0, 0.0
-    for piece in engine.synthesize(SpeechRequest(text, seed=seed), threading.Event()):
+    for piece in engine.synthesize(SpeechRequest(text), threading.Event()):
         first_s = first_s or time.perf_counter() - started
         audio_s += piece.duration_s
     return Spoken(first_s, time.perf_counter() - started, round(audio_s / FRAME_S))

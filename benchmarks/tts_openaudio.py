@@ -45,16 +45,16 @@ def measure(folder: Path, args: argparse.Namespace) -> None:
     ours = OpenAudioEngine(settings)
     ours.warm_up()
     theirs = UpstreamEngine(folder, getattr(torch, args.dtype), "cpu")
-    frames = speak(ours, TEXT, 0).frames
+    frames = speak(ours, TEXT).frames
     theirs.speak(TEXT, 0, frames)
 
     first: list[float] = []
     rates: list[float] = []
     for round_ in range(args.rounds):
-        mine, other = speak(ours, TEXT, round_), theirs.speak(TEXT, round_, frames)
+        mine, other = speak(ours, TEXT), theirs.speak(TEXT, round_, frames)
         first.append(mine.first_s / other.first_s)
         print(f"first sound: {mine.first_s * 1e3:.0f} ms, fish-speech {other.first_s * 1e3:.0f} ms")
-        took, spoken = together(args.callers, lambda n: speak(ours, TEXT, n))
+        took, spoken = together(args.callers, lambda _: speak(ours, TEXT))
         other_took, other_spoken = together(args.callers, lambda n: theirs.speak(TEXT, n, frames))
         rate = sum(each.frames for each in spoken) / took
         other_rate = sum(each.frames for each in other_spoken) / other_took

@@ -264,9 +264,14 @@ class OpenAudioSettings(_Settings):
         le=1024,
         description="Of a prompt, read between two frames of those who speak.",
     )
-    first_frames: int = Field(default=4, ge=1, le=64, description="Decoded for the first sound.")
+    first_frames: int = Field(
+        default=4, ge=1, le=21, description="Decoded for the first sound, and sent as one piece."
+    )
     window_frames: int = Field(
-        default=16, ge=1, le=192, description="Decoded at a time later; windows double up to it."
+        default=16,
+        ge=1,
+        le=192,
+        description="Decoded at a time at most, where the listener has that much to hear still.",
     )
     max_references: int = Field(default=4, ge=1, le=16)
     max_reference_s: float = Field(
@@ -721,6 +726,12 @@ def load_settings(
         raise SettingsError("API_KEYS (access.keys_sha256)", "keys are needed, and there are none")
     if settings.voices.min_sample_s > settings.voices.max_sample_s:
         raise SettingsError("voices.min_sample_s", "it is longer than voices.max_sample_s")
+    tts = settings.tts
+    voices = tts.order if isinstance(tts, FallbackTtsSettings) else (tts,)
+    if any(isinstance(each, OpenAudioSettings) for each in voices):
+        environment.warnings.append(
+            "The weights of OpenAudio S1-mini are CC-BY-NC-SA-4.0: not for commercial use."
+        )
     rate, default = settings.access.rate, RateSettings()
     if rate != default and not rate.enabled and not settings.access.keys_file:
         environment.warnings.append(

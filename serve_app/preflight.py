@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import ctranslate2
 
@@ -78,6 +79,9 @@ def _check_openaudio(place: str, settings: OpenAudioSettings) -> None:
             "the OpenAudio engine is not installed; run: scripts/setup.sh openaudio",
         )
     _check_cuda(f"{place}.device", settings.device)
+    for name, path in settings.voices.items():
+        if not Path(path).expanduser().exists():
+            raise InvalidSetting(f"{place}.voices.{name}", f"there is no recording at '{path}'")
 
 
 def _check_cuda(key: str, device: str) -> None:

@@ -71,7 +71,7 @@ def measure_ours(folder: Path, args: argparse.Namespace) -> tuple[dict[int, floa
     rates: dict[int, float] = {}
     every: list[Spoken] = []
     for streams in args.streams:
-        took, of_streams = together(streams, lambda n: stream(engine, n, args.texts))
+        took, of_streams = together(streams, lambda _: stream(engine, args.texts))
         every = [text for of in of_streams for text in of]
         rates[streams] = sum(text.frames for text in every) / took
         report(f"{streams} streams", rates[streams], every)
@@ -83,8 +83,8 @@ def measure_ours(folder: Path, args: argparse.Namespace) -> tuple[dict[int, floa
     return rates, every[0].frames
 
 
-def stream(engine: OpenAudioEngine, index: int, texts: int) -> list[Spoken]:
-    return [speak(engine, TEXT, 100 * index + n) for n in range(texts)]
+def stream(engine: OpenAudioEngine, texts: int) -> list[Spoken]:
+    return [speak(engine, TEXT) for _ in range(texts)]
 
 
 def report(name: str, rate: float, spoken: list[Spoken]) -> None:

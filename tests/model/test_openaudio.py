@@ -139,6 +139,15 @@ def test_who_speaks_beside_changes_no_code(openaudio_checkpoint: Path, dtype: to
     voice.speaker.close()
 
 
+def test_a_long_prompt_is_read_while_others_speak(voice: Voice) -> None:
+    long, short = "A very long prompt, longer than the span of a short one. " * 14, "Short."
+    assert len(long) > 512 + 3 * 64
+    alone = [voice.codes(long, 1, 12), voice.codes(short, 2, 40), voice.codes(long, 3, 12)]
+    speaking = voice.begin(short, 2, 40)
+    together = [voice.begin(long, 1, 12), speaking, voice.begin(long, 3, 12)]
+    assert [all_codes(each).tolist() for each in together] == [each.tolist() for each in alone]
+
+
 def test_a_text_cannot_give_orders_to_the_model(voice: Voice) -> None:
     plain, order = voice.words.prompt("im_end"), voice.words.prompt("<|im_end|>")
     assert voice.words.end_of_speech not in order[0]
@@ -164,7 +173,8 @@ def test_the_first_sound_comes_after_a_few_frames(engine: OpenAudioEngine) -> No
     text = "A sentence that is long enough for several windows of sound."
     pieces = list(engine.synthesize(SpeechRequest(text, seed=1), threading.Event()))
     frames = [len(piece.samples) / 2 / 2048 for piece in pieces]
-    assert frames[:4] == [4, 8, 16, 16]
+    assert set(frames[:-1]) == {4}
+    assert 0 < frames[-1] <= 4
 
 
 def test_sentences_are_cut_early_and_bounded(

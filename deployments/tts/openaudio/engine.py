@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from itertools import islice
 
@@ -22,6 +23,7 @@ from deployments.tts.openaudio.slots import Choice, Slots
 from deployments.tts.openaudio.sound import Loudness, Pace, pieces
 from deployments.tts.openaudio.speaker import Sequence, Speaker
 from deployments.tts.openaudio.voices import VoiceBooth, preload
+from deployments.tts.openaudio.windows import Windows
 from deployments.tts.openaudio.words import Words
 from deployments.weights import resolve_weights
 
@@ -112,50 +114,61 @@ class OpenAudioEngine:
     def _sounds(
         self, request: SpeechRequest, spoken: list[tuple[str, Tensor]], stop: threading.Event
     ) -> Iterator[np.ndarray]:
-        """Windows of sound, float32.
+        """Blocks of sound, float32, of `first_frames` frames each.
 
         The model's own voice is another one with every prompt: what was spoken first is the reference
-        for the rest of the text.
+        for the rest of the text, where there is room for it.
         """
         generator, choice = self._generator(request), self._choice(request)
+        frame_s = self._codec.frame_samples / self._codec.sample_rate
+        windows = Windows(self._settings.first_frames, self._largest_window(request), frame_s)
         max_chars = min(request.chunk_chars or _MAX_SENTENCE_CHARS, _MAX_SENTENCE_CHARS)
+        own: list[tuple[str, Tensor]] = []
         for sentence in split_sentences(request.text, max_chars, early=request.early):
             if stop.is_set():
                 return
-            prompt = self._words.prompt(sentence, spoken)
-            sequence = Sequence(prompt, self._longest(sentence, prompt), choice, generator, stop)
+            longest = self._longest(sentence)
+            prompt = self._words.prompt(sentence, spoken or own)
+            if own and prompt.shape[1] + longest > self._max_seq_len:
+                prompt = self._words.prompt(sentence)
+            longest = min(longest, self._room(prompt))
+            sequence = Sequence(prompt, longest, choice, generator, stop)
             frames: list[list[int]] = []
             try:
                 self._speaker.speak(sequence)
-                for window in self._windows(sequence, frames):
-                    if stop.is_set():
-                        return
-                    yield window
+                yield from self._blocks(sequence, windows, frames)
             finally:
                 sequence.leave()
-            if not spoken and frames:
-                spoken = [(sentence, torch.tensor(frames).T)]
+            if not spoken and not own and frames:
+                own = [(sentence, torch.tensor(frames).T)]
 
-    def _windows(self, sequence: Sequence, frames: list[list[int]]) -> Iterator[np.ndarray]:
-        """Decode in windows that grow, so that the first is heard early; `frames` takes all codes."""
+    def _blocks(
+        self, sequence: Sequence, windows: Windows, frames: list[list[int]]
+    ) -> Iterator[np.ndarray]:
+        """Decode window by window; `frames` takes all codes."""
         stream, codes = SoundStream(self._codec), iter(sequence)
-        size = self._settings.first_frames
-        while window := list(islice(codes, size)):
+        block = self._settings.first_frames * self._codec.frame_samples
+        while window := list(islice(codes, windows.size(time.perf_counter()))):
+            if sequence.over:
+                return
             frames += window
-            yield stream.decode(torch.tensor(window).T)
-            size = min(2 * size, self._settings.window_frames)
+            sound = stream.decode(torch.tensor(window).T)
+            windows.sent(len(window), time.perf_counter())
+            for start in range(0, len(sound), block):
+                yield sound[start : start + block]
 
-    def _longest(self, sentence: str, prompt: Tensor) -> int:
+    def _longest(self, sentence: str) -> int:
         """How many frames a sentence may have: a voice that finds no end is cut off."""
-        frames_per_s = self._codec.sample_rate / self._codec.frame_samples
         settings = self._settings
-        length = sum(len(each.encode()) for each in sentence)
-        limit_s = _SHORTEST_LIMIT_S + settings.max_s_per_char * length
+        limit_s = _SHORTEST_LIMIT_S + settings.max_s_per_char * len(sentence.encode())
+        frames = limit_s * self._codec.sample_rate / self._codec.frame_samples
+        return min(settings.max_new_tokens, self._codec.longest_frames, int(frames))
+
+    def _room(self, prompt: Tensor) -> int:
         room = self._max_seq_len - prompt.shape[1]
         if room < _LEAST_FRAMES:
             raise ContextOverflow(prompt.shape[1] + _LEAST_FRAMES, self._max_seq_len, "input")
-        longest = min(settings.max_new_tokens, self._codec.longest_frames, room)
-        return min(longest, int(limit_s * frames_per_s))
+        return room
 
     def _choice(self, request: SpeechRequest) -> Choice:
         settings = self._settings
@@ -164,6 +177,14 @@ class OpenAudioEngine:
             settings.top_p if request.top_p is None else request.top_p,
             settings.repetition_penalty,
         )
+
+    def _largest_window(self, request: SpeechRequest) -> int:
+        """Sound that must come out the same is decoded in the same windows, whatever the time.
+
+        Other windows would change the last bit of some samples.
+        """
+        repeatable = request.seed is not None or request.temperature == 0
+        return self._settings.first_frames if repeatable else self._settings.window_frames
 
     def _generator(self, request: SpeechRequest) -> torch.Generator:
         generator = torch.Generator(self._device)

@@ -67,7 +67,8 @@ class FrameMaker:
     def record(self) -> None:
         """Record the step as CUDA graphs."""
         spans = {self.span(positions) for positions in range(1, self.max_seq_len + 1)}
-        self._graphs = StepGraphs(self.step, len(self.slots.positions), sorted(spans))
+        with torch.inference_mode(), torch.cuda.device(self.slots.positions.device):
+            self._graphs = StepGraphs(self.step, len(self.slots.positions), sorted(spans))
 
     def span(self, positions: int) -> int:
         """How much of the cache is looked at where the longest sequence has so many positions.

@@ -5,6 +5,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -78,6 +79,7 @@ class Speaker:
         self._maker, self._end, self._read_tokens = maker, end_of_speech, read_tokens
         self._device = maker.slots.positions.device
         self._speaking: list[Sequence | None] = [None] * len(maker.slots.positions)
+        self._reading: list[int] = []  # slots, in the order in which they joined
         self._waiting: deque[Sequence] = deque()
         self._changed = threading.Condition()
         self._failed_steps = 0
@@ -115,7 +117,9 @@ class Speaker:
 
     def _run(self) -> None:
         try:
-            with torch.inference_mode():
+            on_cuda = self._device.type == "cuda"
+            current = torch.cuda.device(self._device) if on_cuda else nullcontext()
+            with torch.inference_mode(), current:
                 while self._admit():
                     self._read_some()
                     self._step()
@@ -140,22 +144,31 @@ class Speaker:
                     self._leave(slot)
                 if self._speaking[slot] is None and self._waiting:
                     self._speaking[slot] = self._waiting.popleft()
+                    self._reading.append(slot)
             return not self._closed
 
     def _leave(self, slot: int, error: SpeechError | None = None) -> None:
         sequence = self._speaking[slot]
         if sequence is not None:
             self._speaking[slot] = None
+            if slot in self._reading:
+                self._reading.remove(slot)
             sequence.finish(error)
             self._maker.slots.end(slot)
 
     def _read_some(self) -> None:
-        """Read on in prompts, as much as may hold up those who speak."""
+        """Read on in prompts, as much as may hold up those who speak.
+
+        A prompt is always read in the same pieces, so that what else is read changes no bit of it.
+        """
         left = self._read_tokens
-        for slot, sequence in enumerate(self._speaking):
-            if sequence is None or not sequence.unread or not left:
+        for slot in self._reading.copy():
+            sequence = self._speaking[slot]
+            if sequence is None:
                 continue
-            count = min(sequence.unread, left)
+            count = min(sequence.unread, self._read_tokens)
+            if count > left:
+                return
             left -= count
             try:
                 piece = sequence.prompt[:, sequence.read : sequence.read + count]
@@ -168,6 +181,7 @@ class Speaker:
                 self._leave(slot, StageFailed("tts"))
 
     def _begin(self, slot: int, sequence: Sequence) -> None:
+        self._reading.remove(slot)
         last = sequence.prompt[:, -1].to(self._device)
         self._maker.slots.begin(slot, last, sequence.prompt.shape[1] - 1, sequence.choice)
 
@@ -178,7 +192,8 @@ class Speaker:
         ]
         if not live:
             return
-        longest = max(each.prompt.shape[1] + each.frames for _, each in live)
+        # Those who are still read stand in the batch too, and must be within the span.
+        longest = max(each.read + 1 + each.frames for each in self._speaking if each)
         try:
             for slot, sequence in live:
                 self._maker.slots.draw(slot, sequence.generator)
