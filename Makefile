@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CONFIG ?= serve_config.yaml
 ARGS ?=
 # Which lock serves: the OpenAudio engine brings PyTorch along.
-EXTRAS ?= $(shell grep -qE 'engine: *openaudio' $(CONFIG) 2>/dev/null && echo openaudio)
+EXTRAS ?= $(shell grep -qE 'engine: *openaudio *([,}]|$$)' $(CONFIG) 2>/dev/null && echo openaudio)
 SERVED := $(if $(EXTRAS),$(EXTRAS),runtime)
 # Other options for llama.cpp than the installed build has: set up again.
 ifdef LLAMA_CMAKE_ARGS

@@ -77,6 +77,23 @@ ROWS: dict[str, list[tuple[str, str, dict[str, str]]]] = {
             {"{{stage}}": "sum by (stage) (app_stage_in_flight)"},
         ),
     ],
+    "Engines in a chain": [
+        (
+            "Answers in place of an earlier engine",
+            "ops",
+            {"{{stage}} {{engine}}": _rate("app_engine_fallbacks_total", "stage, engine")},
+        ),
+        (
+            "Failures of an engine",
+            "ops",
+            {"{{stage}} {{engine}}": _rate("app_engine_failures_total", "stage, engine")},
+        ),
+        (
+            "Engines that are left alone",
+            "short",
+            {"{{stage}} {{engine}}": "max by (stage, engine) (app_circuit_open)"},
+        ),
+    ],
     "Language model": [
         (
             "Tokens a second, of the time spent on them",

@@ -36,7 +36,7 @@ from serve_app.ears import Ears
 from serve_app.media.decode import AudioDecoder
 from serve_app.model_catalog import ModelCatalog
 
-ENGINE_HEADER = "x-engine"  # which engine answered, where several could
+ENGINE_HEADER = "x-engine"  # which engine answered
 
 _AWAY = (StageFailed, StageUnavailable, StageOverloaded, StageTimeout)
 

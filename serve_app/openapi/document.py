@@ -90,6 +90,7 @@ _OTHERS = {
     ),
     "x-audio-format": ("Format of the audio.", {"type": "string"}, "mp3"),
     "x-sample-rate": ("Its sample rate in Hz.", {"type": "integer"}, 24_000),
+    "x-engine": ("Which engine answered.", {"type": "string"}, "piper"),
     "x-reference-id": ("The voice that was asked for.", {"type": "string"}, "joe"),
     "x-ignored-parameters": (
         "Fields of the request that no voice can follow.",
@@ -99,8 +100,11 @@ _OTHERS = {
 }
 _OF_AUDIO = ("x-audio-format", "x-sample-rate")
 _OF_ANSWER = {
-    "/v1/text-to-speech": (*_OF_AUDIO, "x-reference-id"),
-    "/v1/audio/speech": (*_OF_AUDIO, "x-ignored-parameters"),
+    "/v1/text-to-speech": (*_OF_AUDIO, "x-engine", "x-reference-id"),
+    "/v1/audio/speech": (*_OF_AUDIO, "x-engine", "x-ignored-parameters"),
+    "/v1/speech-to-text": ("x-engine",),
+    "/v1/audio/transcriptions": ("x-engine",),
+    "/v1/audio/translations": ("x-engine",),
 }
 _TEXT = {"type": "string"}
 _BINARY = {"type": "string", "format": "binary"}
