@@ -10,7 +10,7 @@ from serve_app.spoken_text.language import lexicon_of
 from serve_app.spoken_text.lexicon import Lexicon
 from serve_app.spoken_text.numbers import NumberReader
 
-_PLAIN = re.compile(r"[^\W\d_]*(?:[ ,'’][^\W\d_]+)*[!?]?")  # words, and nothing to change
+_PLAIN = re.compile(r"[^\W\d_]+(?:[ ,'’][^\W\d_]+)*[!?]?")  # words, and nothing to change
 _NOT_WORDS = re.compile(r"[^\w\s.,;:!?'’()-]|[0-9]")
 _ENDS_SENTENCE = re.compile(r"\s*(?:$|\n)|\s+[A-Z]")
 
