@@ -88,7 +88,7 @@ LOCKS := requirements/bootstrap.lock requirements/build.lock pyproject.toml scri
 	@if [ -f .venv/.dev ]; then scripts/setup.sh dev && touch .venv/.dev; else scripts/setup.sh openaudio; fi
 	@touch $@ .venv/.runtime
 
-.venv/.dev: requirements/dev.lock requirements/openaudio-torchless.lock requirements/clients.lock tests/clients/package-lock.json $(LOCKS) $(LLAMA_CHANGED)
+.venv/.dev: requirements/dev.lock requirements/openaudio-torchless.lock requirements/fish-server.lock requirements/clients.lock tests/clients/package-lock.json $(LOCKS) $(LLAMA_CHANGED)
 	@scripts/setup.sh dev
 	@touch $@ .venv/.runtime .venv/.openaudio
 

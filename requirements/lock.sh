@@ -21,3 +21,5 @@ compile pyproject.toml --extra embedded --extra piper --extra openaudio "${witho
 # Other people's clients know nothing of pyproject.toml's overrides. docopt, of num2words' command line
 # alone, is on the index as source only.
 compile --no-config --no-emit-package docopt requirements/clients.in -o requirements/clients.lock
+# What fish-speech's own API server needs more, for the tests of remote engines; see tests/remote/fish_server.py.
+compile --no-config --no-deps requirements/fish-server.in -o requirements/fish-server.lock

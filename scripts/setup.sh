@@ -63,6 +63,7 @@ if [ "$1" = dev ]; then
   .venv/bin/python -m pip install --quiet --disable-pip-version-check "$torch"
   .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --require-hashes \
     -r requirements/openaudio-torchless.lock --build-constraints requirements/build.lock
+  uv pip install --no-config --no-deps --require-hashes -r requirements/fish-server.lock
   if [ ! -x .venv-clients/bin/python ]; then
     say "making .venv-clients"
     "$python" -m venv --without-pip .venv-clients

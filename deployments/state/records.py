@@ -18,7 +18,7 @@ Fields = dict[str, Any]
 
 UNREADABLE = "a record of the voice library cannot be read"
 _NAME = re.compile(r"[a-z]{1,16}_[0-9a-f]{24}")
-_LONGEST_RECORD = 1024 * 1024
+_LONGEST_RECORD = 16 * 1024 * 1024  # a remote engine's codes are the recording
 _UNFINISHED = ".tmp"
 
 
