@@ -146,7 +146,10 @@ VARIABLES: tuple[Variable, ...] = (
         "voice, or reference id at the voice server",
         ("tts", "default_voice"),
         "piper",
-        elsewhere=(("openaudio_api", ("tts", "default_reference_id")),),
+        elsewhere=(
+            ("openaudio", ("tts", "default_voice")),
+            ("openaudio_api", ("tts", "default_reference_id")),
+        ),
     ),
     Variable(
         "OPENAUDIO_DEFAULT_NORMALIZE",

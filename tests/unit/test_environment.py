@@ -365,3 +365,9 @@ def test_what_the_launcher_moves_loads_as_the_environment_did() -> None:
     told, _ = load_settings({}, dict(environ))
     (args,) = move_secrets([{}], environ)
     assert load_settings(args, environ)[0] == told
+
+
+def test_the_default_voice_is_that_of_the_cloning_engine_too() -> None:
+    args = {"tts": {"engine": "openaudio", "voices": {"budi": "/voices/budi.wav"}}}
+    settings, _ = load_settings(args, {"OPENAUDIO_DEFAULT_REFERENCE_ID": "budi"})
+    assert settings.tts.default_voice == "budi"  # pyright: ignore[reportAttributeAccessIssue]
