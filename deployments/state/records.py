@@ -4,8 +4,10 @@ import json
 import logging
 import os
 import re
+import time
 import wave
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +20,8 @@ Fields = dict[str, Any]
 
 UNREADABLE = "a record of the voice library cannot be read"
 _NAME = re.compile(r"[a-z]{1,16}_[0-9a-f]{24}")
+_PART = re.compile(rf"(?P<id>{_NAME.pattern})\.(wav|wav\.tmp|json\.tmp)")
+_LOST_S = 600.0  # no process still writes a file that is so old
 _LONGEST_RECORD = 16 * 1024 * 1024  # a remote engine's codes are the recording
 _UNFINISHED = ".tmp"
 
@@ -53,13 +57,17 @@ class RecordFolder:
             yield path.stem, fields, path.stat().st_size + self._wav(path.stem).stat().st_size
 
     def clear_away(self) -> None:
-        """Delete what a crash left unfinished."""
+        """Delete what a crash left unfinished, but nothing that another process may be writing."""
         if not self._folder.is_dir():
             return
+        written_before = time.time() - _LOST_S  # noqa: TID251 - compared with the times of files
         for path in self._folder.iterdir():
-            lost = path.suffix == ".wav" and not path.with_suffix(".json").exists()
-            if path.suffix == _UNFINISHED or lost:
-                path.unlink(missing_ok=True)
+            part = _PART.fullmatch(path.name)
+            if part is None or (path.suffix == ".wav" and self._json(part["id"]).exists()):
+                continue
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < written_before:
+                    path.unlink()
 
     def add(self, record_id: str, fields: Fields, recording: Pcm) -> int:
         """Keep a new record; the bytes of its files."""

@@ -1,6 +1,7 @@
 """The library of cloned voices on disk."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -174,17 +175,45 @@ def test_a_broken_record_costs_itself_alone(tmp_path: Path, broken: bytes) -> No
     assert f"{lost.id}.wav" in files(tmp_path)  # a person may mend it
 
 
+def left_behind(folder: Path, name: str, age_s: float) -> None:
+    path = folder / "voices" / name
+    path.write_bytes(b"half")
+    written = path.stat().st_mtime - age_s
+    os.utime(path, (written, written))
+
+
 def test_what_a_crash_left_unfinished_is_cleared_away(tmp_path: Path) -> None:
     kept = library(tmp_path).add_voice("ann", voice(), SAMPLE)
-    folder = tmp_path / "voices"
-    for name in (f"voice_{'0' * 24}.wav", f"voice_{'1' * 24}.json.tmp", "x.wav.tmp"):
-        (folder / name).write_bytes(b"half")
-    (folder / "notes.txt").write_text("mine")
-    (folder / f"voice_{'2' * 24}.json").write_text("{}")  # without a recording
+    for name in ("0" * 24 + ".wav", "1" * 24 + ".json.tmp", "1" * 24 + ".wav.tmp"):
+        left_behind(tmp_path, f"voice_{name}", 700.0)
+    lone = f"voice_{'2' * 24}.json"
+    left_behind(tmp_path, lone, 700.0)  # without a recording
+    os.utime(tmp_path / "voices" / f"{kept.id}.wav", (0.0, 0.0))
     assert library(tmp_path).list_voices("ann") == (kept,)
-    assert files(tmp_path) == sorted(
-        [f"{kept.id}.json", f"{kept.id}.wav", "notes.txt", f"voice_{'2' * 24}.json"]
-    )
+    assert files(tmp_path) == sorted([f"{kept.id}.json", f"{kept.id}.wav", lone])
+
+
+def test_files_that_are_no_records_stay(tmp_path: Path) -> None:
+    (tmp_path / "voices").mkdir()
+    own = ["budi.lab", "budi.wav", "notes.tmp", "siti.wav.tmp", "voice_1.json.tmp"]
+    for name in own:
+        left_behind(tmp_path, name, 700.0)
+    assert library(tmp_path).list_voices("ann") == ()
+    assert files(tmp_path) == own
+
+
+def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
+    old = library(tmp_path)
+    kept = old.add_voice("ann", voice(), SAMPLE)
+    record = tmp_path / "voices" / f"{kept.id}.json"
+    text = record.read_bytes()
+    record.rename(record.with_suffix(".json.tmp"))  # the recording is there, its JSON not yet
+    new = library(tmp_path)
+    assert new.list_voices("ann") == ()
+    record.with_suffix(".json.tmp").rename(record)
+    assert record.read_bytes() == text
+    assert new.list_voices("ann") == (kept,)
+    assert new.read_sample("ann", kept.id) == SAMPLE
 
 
 CRASHES = """
