@@ -216,7 +216,16 @@ class Services:
         except _AWAY as error:
             if error.stage != "tts":
                 raise
-            return AskedVoice(name=self._own_name(name))
+            return await self._voice_unseen(self._own_name(name), owner)
+
+    async def _voice_unseen(self, wanted: str | None, owner: str) -> AskedVoice:
+        """The owner's voice, whatever encoded it; else one that the engine may have."""
+        cloned = None if wanted is None else await self.cloned.store.find_voice(owner, wanted)
+        if cloned is None:
+            return AskedVoice(name=wanted)
+        return AskedVoice(
+            name=cloned.id, language=cloned.language or None, references=(cloned.reference,)
+        )
 
     def _own_name(self, name: str | None) -> str | None:
         """What a voice is called here; None for the default one."""

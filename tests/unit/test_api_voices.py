@@ -14,6 +14,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketT
 from configs.settings import AccessSettings, FakeSttSettings, VoiceLibrarySettings
 from deployments.errors import StageUnavailable
 from deployments.messages import VoiceCatalog, VoiceInfo, VoiceReference
+from serve_app.services import AskedVoice
 from tests.unit.counted_caller import counting
 from tests.unit.fake_services import HEARD, RATE, Served, quick_settings, serving
 from tests.unit.http_answers import problem
@@ -507,6 +508,16 @@ def test_without_the_library_the_engines_voices_speak_on(served: Served) -> None
         assert problem(speak(served, "Budi")) == (503, "stage_unavailable", None)
         answer = served.client.get(VOICES)
         assert problem(answer) == (503, "stage_unavailable", None)
+
+
+async def test_a_cloned_voice_is_found_while_no_engine_answers(served: Served, voice: Any) -> None:
+    asked = served.services.voice_to_come
+    with served.broken("tts", StageUnavailable("tts")):
+        found = [await asked(name, "anybody") for name in (voice["id"], "Budi")]
+        others = [await asked(name, "bob") for name in (voice["id"], "high", None)]
+    cloned = AskedVoice(name=voice["id"], language="id-ID", references=(kept(served, voice["id"]),))
+    assert found == [cloned, cloned]
+    assert others == [AskedVoice(name=name) for name in (voice["id"], "high", None)]
 
 
 def test_another_encoder_encodes_the_kept_sample_once(
