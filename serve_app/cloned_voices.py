@@ -13,6 +13,7 @@ from deployments.messages import LibraryVoice, NewVoice, VoiceConsent, VoiceRefe
 _KNOWN_S = 5.0  # so long a voice may speak on a replica after it was deleted on another
 _MOST = 1024
 _MOST_REFERENCES = 256
+_MOST_BYTES = 64 * 1024 * 1024  # of each: a remote engine's codes are the recording
 
 
 class VoiceStore(Protocol):
@@ -27,7 +28,7 @@ class VoiceStore(Protocol):
         ...
 
     async def list_voices(self, owner: str) -> tuple[LibraryVoice, ...]:
-        """All voices of an owner, oldest first."""
+        """All voices of an owner, oldest first, without their codes, which may be large."""
         ...
 
     async def read_sample(self, owner: str, voice_id: str) -> Pcm:
@@ -76,8 +77,8 @@ class VoiceEncoder(Protocol):
 class EncodedReferences:
     """Recordings of requests that were encoded lately, by what tells them apart."""
 
-    def __init__(self, most: int = _MOST_REFERENCES) -> None:
-        self._most = most
+    def __init__(self, most: int = _MOST_REFERENCES, most_bytes: int = _MOST_BYTES) -> None:
+        self._most, self._most_bytes = most, most_bytes
         self._known: OrderedDict[bytes, VoiceReference] = OrderedDict()
 
     def get(self, digest: bytes) -> VoiceReference | None:
@@ -90,8 +91,11 @@ class EncodedReferences:
     def put(self, digest: bytes, reference: VoiceReference) -> None:
         """Remember one."""
         self._known[digest] = reference
-        while len(self._known) > self._most:
+        while len(self._known) > self._most or self._bytes() > self._most_bytes:
             self._known.popitem(last=False)
+
+    def _bytes(self) -> int:
+        return sum(len(reference.codes) for reference in self._known.values())
 
 
 class ClonedVoices:
@@ -134,9 +138,19 @@ class ClonedVoices:
             voice = await self._encoded_again(owner, voice, encoder)
         self._known[owner, name] = self._clock() + _KNOWN_S, voice
         self._known.move_to_end((owner, name))
-        while len(self._known) > _MOST:
-            self._known.popitem(last=False)
+        self._drop_old()
         return voice
+
+    def _drop_old(self) -> None:
+        while self._known:
+            until, _ = next(iter(self._known.values()))
+            bounded = len(self._known) <= _MOST and self._bytes() <= _MOST_BYTES
+            if bounded and until > self._clock():
+                return
+            self._known.popitem(last=False)
+
+    def _bytes(self) -> int:
+        return sum(len(voice.reference.codes) for _, voice in self._known.values())
 
     async def _encoded_again(self, owner: str, voice: LibraryVoice, encoder: str) -> LibraryVoice:
         async with self._encoding:  # who waited finds it done

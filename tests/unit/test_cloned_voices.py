@@ -94,6 +94,25 @@ async def test_what_is_known_is_bounded() -> None:
     assert len(voices._known) == 1024
 
 
+async def test_what_is_known_is_bounded_in_bytes_too() -> None:
+    library = Library()
+    voices, _ = voices_over(library)
+    library.voice = replace(ADA, reference=replace(OLD, codes=bytes(40 * 1024**2)))
+    for name in ("Ada", "voice_1", "voice_1"):
+        assert await voices.find("ann", name, "fake") == library.voice
+    assert list(voices._known) == [("ann", "voice_1")]
+    assert len(library.asked) == 2
+
+
+async def test_what_is_known_no_longer_is_dropped() -> None:
+    library = Library()
+    voices, now = voices_over(library)
+    await voices.find("ann", "Ada", "fake")
+    now[0] = 5.0
+    await voices.find("ann", "voice_1", "fake")
+    assert list(voices._known) == [("ann", "voice_1")]
+
+
 def test_references_are_remembered_by_use() -> None:
     known = EncodedReferences(most=2)
     for digest in (b"1", b"2"):
@@ -102,3 +121,13 @@ def test_references_are_remembered_by_use() -> None:
     known.put(b"3", OLD)
     assert known.get(b"2") is None
     assert known.get(b"1") == known.get(b"3") == OLD
+
+
+def test_references_are_bounded_in_bytes_too() -> None:
+    known = EncodedReferences(most_bytes=7)
+    for digest in (b"1", b"2", b"3"):
+        known.put(digest, OLD)
+    assert known.get(b"1") is None
+    assert known.get(b"2") == known.get(b"3") == OLD
+    known.put(b"4", replace(OLD, codes=b"too large"))
+    assert known.get(b"4") is None
