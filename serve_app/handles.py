@@ -301,7 +301,7 @@ class LibraryHandle(_Stage):
         return cast("LibraryVoice | None", await self._ask("find_voice", owner, name))
 
     async def list_voices(self, owner: str) -> tuple[LibraryVoice, ...]:
-        """All voices of an owner."""
+        """All voices of an owner, without their codes."""
         return cast("tuple[LibraryVoice, ...]", await self._ask("list_voices", owner))
 
     async def read_sample(self, owner: str, voice_id: str) -> Pcm:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from configs.settings import SessionSettings, VoiceLibrarySettings
@@ -102,8 +103,9 @@ class StateServer:
         return await self._on_disk(lambda: self._voices.find_voice(owner, name))
 
     async def list_voices(self, owner: str) -> tuple[LibraryVoice, ...]:
-        """See `VoiceLibrary.list_voices`."""
-        return await self._on_disk(lambda: self._voices.list_voices(owner))
+        """See `VoiceLibrary.list_voices`; without codes, which may be large."""
+        voices = await self._on_disk(lambda: self._voices.list_voices(owner))
+        return tuple(replace(each, reference=replace(each.reference, codes=b"")) for each in voices)
 
     async def read_sample(self, owner: str, voice_id: str) -> Pcm:
         """See `VoiceLibrary.read_sample`."""

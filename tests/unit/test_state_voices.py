@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +284,14 @@ async def test_a_folder_that_cannot_be_used_is_a_typed_error(tmp_path: Path) -> 
     with pytest.raises(StageFailed):
         await state.add_voice("ann", voice(), SAMPLE)
     assert await state.list_voices("ann") == ()
+
+
+async def test_a_list_is_sent_without_codes(tmp_path: Path) -> None:
+    state = StateServer(SessionSettings(), VoiceLibrarySettings(folder=str(tmp_path)))
+    kept = await state.add_voice("ann", voice(), SAMPLE)
+    listed = replace(kept, reference=replace(REFERENCE, codes=b""))
+    assert await state.list_voices("ann") == (listed,)
+    assert await state.find_voice("ann", kept.id) == kept
 
 
 def test_a_record_is_readable_by_people(tmp_path: Path) -> None:
