@@ -6,8 +6,8 @@ import os
 import re
 import time
 import wave
-from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,15 @@ _PART = re.compile(rf"(?P<id>{_NAME.pattern})\.(wav|wav\.tmp|json\.tmp)")
 _LOST_S = 600.0  # no process still writes a file that is so old
 _LONGEST_RECORD = 16 * 1024 * 1024  # a remote engine's codes are the recording
 _UNFINISHED = ".tmp"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A state of a record, another one after each change; `size` is the bytes of its files."""
+
+    changed_at: int
+    inode: int
+    size: int
 
 
 class RecordFolder:
@@ -43,18 +52,23 @@ class RecordFolder:
         except (FileNotFoundError, NotADirectoryError):
             return 0
 
-    def read_all(self) -> Iterator[tuple[str, Fields, int]]:
-        """Every record: id, fields, and the bytes of its files. What is broken is told to the log."""
+    def versions(self) -> dict[str, Version]:
+        """Every record's version, by its id; those of broken ones too."""
         if not self._folder.is_dir():
-            return
-        for path in sorted(self._folder.glob("*.json")):
-            if not is_id(path.stem):
-                continue
-            fields = _read(path)
-            if fields is None:
-                logger.error(UNREADABLE, extra={"record": path.stem})
-                continue
-            yield path.stem, fields, path.stat().st_size + self._wav(path.stem).stat().st_size
+            return {}
+        versions = {
+            path.stem: self._version(path.stem)
+            for path in self._folder.glob("*.json")
+            if is_id(path.stem)
+        }
+        return {record_id: version for record_id, version in versions.items() if version}
+
+    def read(self, record_id: str) -> Fields | None:
+        """The fields of a record; None where it is broken, which is told to the log."""
+        fields = _read(self._json(record_id))
+        if fields is None:
+            logger.error(UNREADABLE, extra={"record": record_id})
+        return fields
 
     def clear_away(self) -> None:
         """Delete what a crash left unfinished, but nothing that another process may be writing."""
@@ -92,6 +106,16 @@ class RecordFolder:
         self._json(record_id).unlink()
         _sync_folder(self._folder)
         self._wav(record_id).unlink(missing_ok=True)
+
+    def _version(self, record_id: str) -> Version | None:
+        """None where another process has just deleted the record."""
+        recording = self._wav(record_id)
+        try:
+            fields = self._json(record_id).stat()
+            size = recording.stat().st_size if recording.is_file() else 0
+        except FileNotFoundError:
+            return None
+        return Version(fields.st_mtime_ns, fields.st_ino, fields.st_size + size)
 
     def _json(self, record_id: str) -> Path:
         return self._folder / f"{_checked(record_id)}.json"

@@ -13,7 +13,7 @@ from configs.settings import VoiceLibrarySettings
 from deployments.audio import Pcm
 from deployments.errors import ConsentInUse, ConsentNotFound, VoiceLibraryFull, VoiceNotFound
 from deployments.messages import LibraryVoice, NewVoice, VoiceConsent, VoiceReference
-from deployments.state.records import UNREADABLE, Fields, RecordFolder
+from deployments.state.records import UNREADABLE, Fields, RecordFolder, Version
 
 logger = logging.getLogger("ray.serve")
 
@@ -48,6 +48,7 @@ class VoiceLibrary:
         self._records = RecordFolder(Path(settings.folder).expanduser())
         self._voices: dict[str, _Owned[LibraryVoice]] = {}
         self._consents: dict[str, _Owned[VoiceConsent]] = {}
+        self._versions: dict[str, Version] = {}
         self._read_at: int | None = None  # the state of the folder that is known
 
     # ---- voices ----
@@ -200,31 +201,44 @@ class VoiceLibrary:
             raise VoiceLibraryFull(f"{settings.max_bytes} bytes")
 
     def _read(self) -> None:
-        """Read the folder, if it is not as it is known."""
+        """Read what has changed in the folder since it was read."""
         changed_at = self._records.changed_at()
         if self._read_at is None:
             self._records.clear_away()
             changed_at = self._records.changed_at()
         elif self._read_at == changed_at:
             return
-        self._voices.clear()
-        self._consents.clear()
-        for record_id, fields, size in self._records.read_all():
-            try:
-                if record_id.startswith(f"{_VOICE}_"):
-                    voice = _voice_of(record_id, fields)
-                    self._voices[record_id] = _Owned(str(fields["owner"]), voice, size)
-                elif record_id.startswith(f"{_CONSENT}_"):
-                    consent = _consent_of(record_id, fields)
-                    self._consents[record_id] = _Owned(str(fields["owner"]), consent, size)
-            except (KeyError, TypeError, ValueError):
-                logger.error(UNREADABLE, extra={"record": record_id})  # noqa: TRY400
+        versions = self._records.versions()
+        for record_id in (self._voices.keys() | self._consents.keys()) - versions.keys():
+            self._drop(record_id)
+        for record_id, version in versions.items():
+            if self._versions.get(record_id) != version:
+                self._read_record(record_id, version.size)
         self._voices, self._consents = _by_age(self._voices), _by_age(self._consents)
-        self._read_at = changed_at
+        self._versions, self._read_at = versions, changed_at
+
+    def _read_record(self, record_id: str, size: int) -> None:
+        self._drop(record_id)
+        fields = self._records.read(record_id)
+        if fields is None:
+            return
+        try:
+            if record_id.startswith(f"{_VOICE}_"):
+                voice = _voice_of(record_id, fields)
+                self._voices[record_id] = _Owned(str(fields["owner"]), voice, size)
+            elif record_id.startswith(f"{_CONSENT}_"):
+                consent = _consent_of(record_id, fields)
+                self._consents[record_id] = _Owned(str(fields["owner"]), consent, size)
+        except (KeyError, TypeError, ValueError):
+            logger.error(UNREADABLE, extra={"record": record_id})  # noqa: TRY400
+
+    def _drop(self, record_id: str) -> None:
+        self._voices.pop(record_id, None)
+        self._consents.pop(record_id, None)
 
 
 def _by_age(kept: dict[str, _Owned[Kept]]) -> dict[str, _Owned[Kept]]:
-    return dict(sorted(kept.items(), key=lambda item: item[1].value.created_at))
+    return dict(sorted(kept.items(), key=lambda item: (item[1].value.created_at, item[0])))
 
 
 def _new_id(kind: str) -> str:

@@ -67,6 +67,44 @@ def test_what_another_process_writes_is_seen(tmp_path: Path) -> None:
     old.delete_voice("ann", kept.id)
     assert new.find_voice("ann", kept.id) is None
     assert new.list_voices("ann") == old.list_voices("ann") == (second,)
+    third = new.add_voice("ann", voice("Cy"), SAMPLE)
+    old.delete_voice("ann", third.id)
+    assert new.list_voices("ann") == (second,)
+
+
+def test_a_change_reads_no_other_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    parse = json.loads
+
+    def reading(data: bytes) -> Any:
+        fields = parse(data)
+        read.append(fields["name"])
+        return fields
+
+    old, new = library(tmp_path), library(tmp_path)
+    one, two = (old.add_voice("ann", voice(name), SAMPLE) for name in ("Ada", "Bo"))
+    consent = old.add_consent("ann", "Cy", "en", SAMPLE)
+    assert old.list_voices("ann") == new.list_voices("ann") == (one, two)
+    monkeypatch.setattr(json, "loads", reading)
+    renamed = old.rename_consent("ann", consent.id, "Di")
+    third = old.add_voice("ann", voice("Ed"), SAMPLE)
+    old.delete_voice("ann", one.id)
+    for each in (old, new):
+        read.clear()
+        assert each.list_voices("ann") == (two, third)
+        assert each.list_consents("ann") == (renamed,)
+        assert set(read) <= {"Di", "Ed"}
+
+
+def test_a_record_that_was_mended_is_there_again(tmp_path: Path) -> None:
+    voices = library(tmp_path)
+    kept = voices.add_voice("ann", voice(), SAMPLE)
+    recording = tmp_path / "voices" / f"{kept.id}.wav"
+    data = recording.read_bytes()
+    recording.unlink()
+    assert voices.list_voices("ann") == ()
+    recording.write_bytes(data)
+    assert voices.list_voices("ann") == (kept,)
 
 
 def test_only_their_owner_may_read_the_files(tmp_path: Path) -> None:
