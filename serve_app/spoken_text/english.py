@@ -124,6 +124,7 @@ ENGLISH = Lexicon(
         "min": ("minute", "minutes"),
         "hrs": ("hour", "hours"),
     },
+    second=("second", "seconds"),
     months=_MONTHS,
     abbreviations={
         "mr": "Mister",

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from serve_app.spoken_text.dates import DateReader
-from serve_app.spoken_text.lexicon import Lexicon, Money
+from serve_app.spoken_text.lexicon import PLUS, Lexicon, Money
 
 _ALONE = r"(?<![^\W_])(?<![0-9][.,])"  # no letter or digit before
 _ENDS = r"(?![^\W_])(?![.,][0-9])"  # none behind
@@ -12,12 +12,13 @@ _PHONE = re.compile(
     r"(?<![\w.,/])(\+?[0-9]{1,3}[ .-]?)?(\([0-9]{1,5}\)[ .-]?)?"
     r"([0-9]{2,5}(?:[ .-][0-9]{2,5}){1,4})(?![\w/]|[.,-][0-9])"
 )
-_PLUS = "plus"  # of a telephone number, in every language
-_PHONE_FORM = re.compile(r"[0-9]{3}-[0-9]{4}|[0-9]{3}([-.])[0-9]{3}\1[0-9]{4}")
+_PHONE_FORM = re.compile(
+    r"[0-9]{3}-[0-9]{4}|[0-9]{3}-[0-9]{2}-[0-9]{4}|[0-9]{3}([-.])[0-9]{3}\1[0-9]{4}"
+)
 _WHOLE_PHONE = re.compile(r"(?<!\w)\+([0-9]{7,15})(?!\w)")
 _VERSION = re.compile(rf"{_ALONE}[0-9]{{1,9}}(?:\.[0-9]{{1,9}}){{2,5}}{_ENDS}")
 _FRACTION = re.compile(r"(?<![^\W_])(?<![/.,])([0-9]{1,2})/([0-9]{1,2})(?![^\W_]|[/.,][0-9])")
-_MONEY_RANGE = re.compile(r"(?<=[0-9])[-–](?=[$€£¥][0-9])")
+_PERCENT_RANGE = re.compile(r"([0-9]\s?%)\s?[-–]\s?(?=[0-9.,]{1,12}\s?%)")
 _NUMBER_SIGN = re.compile(r"(?<!\w)(?:#|№\s?|[Nn]o\.\s?)(?=[0-9])")
 _ARROW = re.compile(r"(?<=\s)(?:-{1,3}>|={1,3}>)(?=\s)")
 _BETWEEN = re.compile(r"(?<=[\s0-9])([+=×÷±≈<>≤≥&→])(?=[\s0-9])")
@@ -53,9 +54,14 @@ class NumberReader:
         signs = _any(lexicon.money)
         self._money_before = re.compile(rf"(?<![^\W_])({signs})\.?\s?{self._number}{scale}{_ENDS}")
         self._money_after = re.compile(rf"{number}{scale}\s?({signs})(?![^\W_])")
+        self._money_range = re.compile(
+            rf"([0-9](?:\s?(?:{_any(lexicon.scales)}))?)(?:[-–—]|\s–\s)(?=(?:{signs})\.?\s?[0-9])"
+        )
         self._percent = re.compile(rf"{number}\s?%")
         self._units = re.compile(rf"{number}\s?({_any(lexicon.units)})(?![^\W_]|/)")
-        self._range = re.compile(rf"{number}(?:[-–—]|\s–\s){self._number}(?![-–—]?[^\W_])")
+        self._range = re.compile(
+            rf"(?<![0-9][-–—]){number}(?:[-–—]|\s–\s){self._number}(?![-–—]?[^\W_])"
+        )
         self._plain = re.compile(rf"{number}{_ENDS}")
         self._steps: tuple[Callable[[str], str], ...] = (
             DateReader(lexicon).read,
@@ -78,7 +84,7 @@ class NumberReader:
 
     def _phones(self, text: str) -> str:
         text = _WHOLE_PHONE.sub(
-            lambda found: f"{_PLUS} {self._lexicon.digits(found.group(1))}", text
+            lambda found: f"{PLUS} {self._lexicon.digits(found.group(1))}", text
         )
         return _PHONE.sub(self._phone, text)
 
@@ -94,7 +100,8 @@ class NumberReader:
             lambda found: f" {self._lexicon.symbols['×'] if found[1] else self._lexicon.by} ", text
         )
         text = _TIMES.sub(f" {self._lexicon.symbols['×']}", text)
-        text = _MONEY_RANGE.sub(f" {self._lexicon.to} ", text)
+        text = self._money_range.sub(rf"\1 {self._lexicon.to} ", text)
+        text = _PERCENT_RANGE.sub(rf"\1 {self._lexicon.to} ", text)
         text = _NUMBER_SIGN.sub(f"{self._lexicon.number} ", text)
         minus = self._lexicon.minus
         return _NEGATIVE.sub(f"{minus} ", _MINUS.sub(f" {minus} ", text))
@@ -149,7 +156,7 @@ class NumberReader:
         if not (_PHONE_FORM.fullmatch(written) or (marked and count >= 7)):
             return written
         said = ", ".join(self._lexicon.digits(group) for group in groups)
-        return f"{_PLUS} {said}" if written.startswith("+") else said
+        return f"{PLUS} {said}" if written.startswith("+") else said
 
     def _version(self, found: re.Match[str]) -> str:
         parts = found.group().split(".")

@@ -59,6 +59,14 @@ from serve_app.spoken_text.normalize import spoken_text
          "twenty twenty-one December thirty-first, twenty twenty-one"),
         ("14:30, 9:05 AM, 9:00am, 9:00", "fourteen thirty, nine oh five AM, nine am, nine o'clock"),
         ("10:30-11:45; you may 5 times", "ten thirty to eleven forty-five; you may five times"),
+        ("2024-05-06T10:30:00Z 2024-05-06 10:30:00", "May sixth, twenty twenty-four ten thirty UTC May "
+         "sixth, twenty twenty-four ten thirty"),
+        ("2024-05-06T10:30:05.25-03:30", "May sixth, twenty twenty-four ten thirty and five seconds UTC "
+         "minus three thirty"),
+        ("12:30:45, 1:02:01 PM", "twelve thirty and forty-five seconds, one oh two and one second PM"),
+        ("10am-5pm, 9:00am – 5:30 p.m.", "ten am to five pm, nine am to five thirty p.m."),
+        ("123-45-6789, pages 3-5-7", "one two three, four five, six seven eight nine, pages "
+         "three-five-seven"),
         ("at 8am, 3:1, 2 x 500mg, x² and 10^6.", "at eight am, three to one, two times five hundred "
          "milligrams, x squared and ten to the power of six."),
         # money and measures
@@ -69,6 +77,9 @@ from serve_app.spoken_text.normalize import spoken_text
          "thirty-four dollars"),
         ("$5 million, $3.5M, -$2", "five million dollars, three point five million dollars, minus "
          "two dollars"),
+        ("$5 million-$10 million, $1k–$2k", "five million dollars to ten million dollars, one thousand "
+         "dollars to two thousand dollars"),
+        ("5%-10%, 5.5% – 6 %", "five percent to ten percent, five point five percent to six percent"),
         ("50%, 1 km, 2.5kg, -3°C, 90 km/h", "fifty percent, one kilometer, two point five kilograms, "
          "minus three degrees Celsius, ninety kilometers per hour"),
         # telephones
@@ -98,6 +109,10 @@ def test_english_is_read_as_words(written: str, read: str) -> None:
         ("17/08/2024", "tujuh belas Agustus dua ribu dua puluh empat"),
         ("pukul 14.30 WIB, jam 09:05", "pukul empat belas tiga puluh WIB, jam sembilan lewat lima "
          "menit"),
+        ("2024-05-06T10:30:00+07:00, 12:30:45", "enam Mei dua ribu dua puluh empat sepuluh tiga puluh "
+         "UTC plus tujuh, dua belas tiga puluh dan empat puluh lima detik"),
+        ("Rp 5 juta-Rp 10 juta, 5%-10%", "lima juta rupiah sampai sepuluh juta rupiah, lima persen "
+         "sampai sepuluh persen"),
         ("15%, 30°C, 5 km", "lima belas persen, tiga puluh derajat Celsius, lima kilometer"),
         ("Jl. Sudirman No. 5, dll.", "Jalan Sudirman nomor lima, dan lain-lain."),
         ("0812-3456-7890", "nol delapan satu dua, tiga empat lima enam, tujuh delapan sembilan nol"),
