@@ -29,6 +29,16 @@ from serve_app.spoken_text.normalize import spoken_text
         # HTML
         ("<b>Hi</b><br/>you &amp; me<!-- no -->", "Hi you and me"),
         ("if a < b and c>d", "if a less than b and c>d"),
+        ("a<b and c>d, i<n and j>m, Is 3<x and x>1?", "a<b and c>d, i<n and j>m, Is three<x and x>one?"),
+        ("List<String> items", "List<String> items"),
+        ("<p class='a'>Hi</p><hr /><DIV\nid=x>you</DIV><details open>so</details>", "Hi you so"),
+        ("I <3 you", "I love you"),
+        # what only looks like markup
+        ("Use a[1] and b[2], not[3][4] c[5]x.", "Use a[one] and b[two], not c[five]x."),
+        ("2 * x, y * 3, 5 *very* good", "two times x, y times three, five very good"),
+        ("```python\nprint(1)\n``` done", "print(one)\ndone"),
+        ("``` done", "done"),
+        ("```a``` is code\nso", "a is code\nso"),
         # pictures
         ("Well done! 👍🏽👨‍👩‍👧 1️⃣ ✅ :-)", "Well done! one"),
         ("🇮🇩", ""),
