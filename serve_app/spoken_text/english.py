@@ -74,6 +74,7 @@ ENGLISH = Lexicon(
         "trillion": "trillion",
         "k": "thousand",
         "K": "thousand",
+        "m": "million",
         "M": "million",
         "bn": "billion",
         "B": "billion",

@@ -18,6 +18,9 @@ _PHONE_FORM = re.compile(
 _WHOLE_PHONE = re.compile(r"(?<!\w)\+([0-9]{7,15})(?!\w)")
 _VERSION = re.compile(rf"{_ALONE}[0-9]{{1,9}}(?:\.[0-9]{{1,9}}){{2,5}}{_ENDS}")
 _FRACTION = re.compile(r"(?<![^\W_])(?<![/.,])([0-9]{1,2})/([0-9]{1,2})(?![^\W_]|[/.,][0-9])")
+_MIXED = re.compile(r"(?<![^\W_])(?<![/.,])([0-9]{1,3}) ([1-9])/([2-9]|10)(?![^\W_]|[/.,][0-9])")
+_BARE_CENTS = re.compile(r"(?<=[$€£])(?=\.[0-9])")
+_NO_CENTS = re.compile(r"(?<=[0-9]),[-–](?![0-9-])")
 _PERCENT_RANGE = re.compile(r"([0-9]\s?%)\s?[-–]\s?(?=[0-9.,]{1,12}\s?%)")
 _NUMBER_SIGN = re.compile(r"(?<!\w)(?:#|№\s?|[Nn]o\.\s?)(?=[0-9])")
 _ARROW = re.compile(r"(?<=\s)(?:-{1,3}>|={1,3}>)(?=\s)")
@@ -57,6 +60,11 @@ class NumberReader:
         self._money_range = re.compile(
             rf"([0-9](?:\s?(?:{_any(lexicon.scales)}))?)(?:[-–—]|\s–\s)(?=(?:{signs})\.?\s?[0-9])"
         )
+        self._one_sign = re.compile(
+            rf"(?<![^\W_])({signs})\.?\s?({self._number})(?:[-–—]|\s–\s)"
+            rf"(?={number}{scale}(?![-–—][0-9]){_ENDS})"
+        )
+        self._short_scale = re.compile(rf"(?<=[0-9])\s?({_any(short)})(?![^\W_])")
         self._percent = re.compile(rf"{number}\s?%")
         self._units = re.compile(rf"{number}\s?({_any(lexicon.units)})(?![^\W_]|/)")
         self._range = re.compile(
@@ -64,6 +72,7 @@ class NumberReader:
         )
         self._plain = re.compile(rf"{number}{_ENDS}")
         self._steps: tuple[Callable[[str], str], ...] = (
+            self._written,
             DateReader(lexicon).read,
             self._phones,
             self._marked,
@@ -82,6 +91,16 @@ class NumberReader:
 
     # ---- steps ----
 
+    def _written(self, text: str) -> str:
+        """Amounts that are written short, in full."""
+        lexicon = self._lexicon
+        if lexicon.code == "id":
+            text = _NO_CENTS.sub("", text)
+            text = self._short_scale.sub(lambda found: f" {lexicon.scales[found[1]]}", text)
+        else:
+            text = _BARE_CENTS.sub("0", text)
+        return self._one_sign.sub(lambda found: f"{found[2]} {lexicon.to} {found[1]}", text)
+
     def _phones(self, text: str) -> str:
         text = _WHOLE_PHONE.sub(
             lambda found: f"{PLUS} {self._lexicon.digits(found.group(1))}", text
@@ -91,7 +110,10 @@ class NumberReader:
     def _marked(self, text: str) -> str:
         """Versions, fractions, ranges, numbers of things, and what is below zero."""
         text = _VERSION.sub(self._version, text)
-        text = _FRACTION.sub(self._fraction, text)
+        text = _FRACTION.sub(
+            lambda found: self._fraction(int(found[1]), int(found[2])),
+            _MIXED.sub(self._mixed, text),
+        )
         text = self._range.sub(
             lambda found: f"{found[1]}{found[2]} {self._lexicon.to} {found[3]}{found[4]}", text
         )
@@ -165,8 +187,16 @@ class NumberReader:
         mark = self._lexicon.point if self._lexicon.decimal == "." else self._lexicon.dot
         return f" {mark} ".join(map(self._lexicon.cardinal, parts))
 
-    def _fraction(self, found: re.Match[str]) -> str:
-        above, below = int(found[1]), int(found[2])
+    def _mixed(self, found: re.Match[str]) -> str:
+        whole, above, below = self._lexicon.cardinal(found[1]), int(found[2]), int(found[3])
+        if above >= below:
+            return found.group()
+        part = self._fraction(above, below)
+        if self._lexicon.code == "id":
+            return f"{whole} {part}"
+        return f"{whole} and {f'a {part[4:]}' if above == 1 else part}"
+
+    def _fraction(self, above: int, below: int) -> str:
         said = self._lexicon.cardinal(str(above))
         if self._lexicon.code == "id":
             half = (above, below) == (1, 2)

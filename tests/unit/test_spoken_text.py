@@ -90,6 +90,12 @@ from serve_app.spoken_text.normalize import spoken_text
         ("$5 million-$10 million, $1k–$2k", "five million dollars to ten million dollars, one thousand "
          "dollars to two thousand dollars"),
         ("5%-10%, 5.5% – 6 %", "five percent to ten percent, five point five percent to six percent"),
+        ("$.99, $3m, £2m-£3m, -$.50", "ninety-nine cents, three million dollars, two million pounds to "
+         "three million pounds, minus fifty cents"),
+        ("$5-10, $5-10k, $5–10 million", "five to ten dollars, five to ten thousand dollars, five to "
+         "ten million dollars"),
+        ("2 1/2 cups, 1 3/4 and 12 2/3, 5m", "two and a half cups, one and three quarters and twelve and "
+         "two thirds, five meters"),
         ("50%, 1 km, 2.5kg, -3°C, 90 km/h", "fifty percent, one kilometer, two point five kilograms, "
          "minus three degrees Celsius, ninety kilometers per hour"),
         # telephones
@@ -112,6 +118,11 @@ def test_english_is_read_as_words(written: str, read: str) -> None:
     [
         ("Rp10.000, Rp 5,5 juta, Rp2rb", "sepuluh ribu rupiah, lima koma lima juta rupiah, dua ribu "
          "rupiah"),
+        ("Rp 5 jt, 5 jt, 50rb, 2,5 juta, Rp. 25.000,-", "lima juta rupiah, lima juta, lima puluh ribu, "
+         "dua koma lima juta, dua puluh lima ribu rupiah"),
+        ("Rp 25-50 ribu, Rp25.000-50.000, Rp25.000,- saja", "dua puluh lima sampai lima puluh ribu "
+         "rupiah, dua puluh lima ribu sampai lima puluh ribu rupiah, dua puluh lima ribu rupiah saja"),
+        ("2 1/2 cangkir, 3 1/4", "dua setengah cangkir, tiga satu per empat"),
         ("1.234.567,5 dan 3.5", "satu juta dua ratus tiga puluh empat ribu lima ratus enam puluh "
          "tujuh koma lima dan tiga koma lima"),
         ("ke-3, ke-21", "ketiga, kedua puluh satu"),
