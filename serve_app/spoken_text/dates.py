@@ -29,9 +29,14 @@ _HALVES_RANGE = re.compile(
     r"([0-9]\s?[AaPp]\.?[Mm]\.?)\s?[-–]\s?(?=[0-9]{1,2}(?::[0-9]{2})?\s?[AaPp]\.?[Mm]\b)"
 )
 _CLOCK_AND_HALF = re.compile(r"(?<![\w:.,])([01]?[0-9]|2[0-4]):([0-5][0-9])(?=[AaPp]\.?[Mm]\b)")
+_INDONESIAN_SPAN = re.compile(
+    r"(?i:(?<=\bpukul )|(?<=\bjam )|(?<![\w:.,])(?=0))([01]?[0-9]|2[0-4])\.([0-5][0-9])"
+    r"\s(sampai dengan|sampai|hingga|s/d)\s([01]?[0-9]|2[0-4])\.([0-5][0-9])(?![\w]|[.:,][0-9])"
+)
 _INDONESIAN_CLOCK = re.compile(
     r"(?i:(?<=\bpukul )|(?<=\bjam ))([01]?[0-9]|2[0-4])[.:]([0-5][0-9])(?![\w]|[.:][0-9])"
     r"|(?<![\w:.,])([01]?[0-9]|2[0-4])[.:]([0-5][0-9])(?=\sWI(?:B|TA|T)\b)"
+    r"|(?<![\w:.,])(0[0-9])\.([0-5][0-9])(?![\w%]|[.:,][0-9])"
 )
 _MONTHS_30 = {4, 6, 9, 11}
 
@@ -79,8 +84,12 @@ class DateReader:
                 ),
                 text,
             )
+            text = _INDONESIAN_SPAN.sub(self._span, text)
             text = _INDONESIAN_CLOCK.sub(
-                lambda found: self._time(found[1] or found[3], found[2] or found[4]), text
+                lambda found: self._time(
+                    found[1] or found[3] or found[5], found[2] or found[4] or found[6]
+                ),
+                text,
             )
         text = _CLOCK_AND_HALF.sub(
             lambda found: self._time(found[1], found[2], half_follows=True) + " ", text
@@ -108,6 +117,10 @@ class DateReader:
         one, many = lexicon.second
         name = one if seconds == 1 else many
         return f"{said} {lexicon.symbols['&']} {lexicon.cardinal(str(seconds))} {name}"
+
+    def _span(self, found: re.Match[str]) -> str:
+        until = found[3].replace("s/d", "sampai dengan")
+        return f"{self._time(found[1], found[2])} {until} {self._time(found[4], found[5])}"
 
     def _in_figures(self, found: re.Match[str]) -> str:
         day, month = found[1], found[3]

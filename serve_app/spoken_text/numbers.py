@@ -35,6 +35,9 @@ _MINUS = re.compile(r"(?<=[0-9])\s[-−–]\s(?=[0-9])")
 _DECADE = re.compile(r"(?<![\w'’])(?:(1[1-9]|20)?([0-9]0)|['’]([2-9]0))['’]?s(?!\w)")
 _ORDINAL = re.compile(r"(?<!\w)([0-9]{1,3}(?:,[0-9]{3})|[0-9]{1,6})(?:st|nd|rd|th)(?!\w)", re.I)
 _INDONESIAN_ORDINAL = re.compile(r"(?<!\w)[Kk]e-([0-9]{1,6})(?!\w)")
+_INDONESIAN_SCORE = re.compile(
+    r"\b((?i:skor|menang|kalah|unggul|imbang|seri) [0-9]{1,3})[-–](?=[0-9]{1,3}(?!\w|[-–.,][0-9]))"
+)
 _FIRST_YEAR, _LAST_YEAR = 1100, 2099
 
 
@@ -96,6 +99,7 @@ class NumberReader:
         lexicon = self._lexicon
         if lexicon.code == "id":
             text = _NO_CENTS.sub("", text)
+            text = _INDONESIAN_SCORE.sub(r"\1 ", text)
             text = self._short_scale.sub(lambda found: f" {lexicon.scales[found[1]]}", text)
         else:
             text = _BARE_CENTS.sub("0", text)

@@ -143,6 +143,11 @@ def test_english_is_read_as_words(written: str, read: str) -> None:
          "sembilan nol"),
         ("buka 08.00-17.30 WIB, 3x sehari", "buka delapan sampai tujuh belas tiga puluh WIB, tiga kali "
          "sehari"),
+        ("Buka 08.00 s.d. 17.00 setiap hari", "Buka delapan sampai dengan tujuh belas setiap hari"),
+        ("Rapat jam 09.00 sampai 11.30.", "Rapat jam sembilan sampai sebelas tiga puluh."),
+        ("Pukul 10.00 s/d 12.15, buka 07.30, berat 10.25", "Pukul sepuluh sampai dengan dua belas lima "
+         "belas, buka tujuh tiga puluh, berat sepuluh koma dua lima"),
+        ("Skor 2-1, menang 3-0, 2-1", "Skor dua satu, menang tiga nol, dua sampai satu"),
         ("2 + 2 = 4", "dua ditambah dua sama dengan empat"),
     ],
 )  # fmt: skip
