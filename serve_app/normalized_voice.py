@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from configs.settings import AudioSettings
 from deployments.audio import Pcm
+from deployments.errors import SpeechError
 from deployments.messages import SpeechRequest, VoiceCatalog, VoiceReference
 from serve_app.services import Tts
 from serve_app.spoken_text.normalize import spoken_text
@@ -22,6 +23,7 @@ class NormalizedVoice:
 
     def __init__(self, tts: Tts) -> None:
         self._tts = tts
+        self._languages: dict[str | None, str] | None = None  # by voice; None is the default one
 
     async def ping(self, timeout_s: float) -> None:
         """See `Tts.ping`."""
@@ -37,15 +39,30 @@ class NormalizedVoice:
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Pcm, None]:
         """See `Tts.synthesize`; a text of which nothing is left gives no audio."""
+        language = await self.language_of(request)
         if len(request.text) > _AT_ONCE_CHARS:
-            text = await asyncio.to_thread(spoken_text, request.text, request.language)
+            text = await asyncio.to_thread(spoken_text, request.text, language)
         else:
-            text = spoken_text(request.text, request.language)
+            text = spoken_text(request.text, language)
         if not text:
             return
         async with aclosing(self._tts.synthesize(replace(request, text=text))) as pieces:
             async for piece in pieces:
                 yield piece
+
+    async def language_of(self, request: SpeechRequest) -> str | None:
+        """The voice's language: that of the engine's voice where the request does not tell it."""
+        if request.language is not None or request.references:
+            return request.language
+        if self._languages is None:
+            try:
+                catalog = await self._tts.voices()
+            except SpeechError:
+                return None  # what is wrong is told when it is asked to speak
+            known: dict[str | None, str] = {each.name: each.language for each in catalog.voices}
+            known[None] = known.get(catalog.default, "")
+            self._languages = known
+        return self._languages.get(request.voice) or None
 
 
 def reading(tts: Tts, settings: AudioSettings) -> Tts:

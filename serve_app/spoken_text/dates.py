@@ -2,14 +2,22 @@
 
 import re
 
-from serve_app.spoken_text.lexicon import Lexicon
+from serve_app.spoken_text.lexicon import PLUS, Lexicon
 
 _ISO = re.compile(r"(?<![\w-])([12][0-9]{3})-([01]?[0-9])-([0-3]?[0-9])(?![\w-])")
+_STAMP = re.compile(
+    r"(?<![\w-])([12][0-9]{3}-[0-9]{2}-[0-9]{2})T([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)"
+    r"(?:[.,][0-9]{1,9})?(?:(Z)|([+-])([0-9]{2}):?([0-9]{2}))?(?![\w:])"
+)
 _DAY_MONTH_YEAR = re.compile(
     r"(?<![\w/.-])([0-3]?[0-9])([/.-])([0-3]?[0-9])\2([12][0-9]{3})(?![\w/-]|\.[0-9])"
 )
 _CLOCK = re.compile(
     r"(?<![\w:.,])([01]?[0-9]|2[0-4]):([0-5][0-9])(?![^\W_]|:[0-9])(?=(\s?[AaPp]\.?[Mm]\b)?)"
+)
+_SECONDS = re.compile(
+    r"(?<![\w:.,])([01]?[0-9]|2[0-4]):([0-5][0-9]):([0-5][0-9])(?![^\W_]|[:.,][0-9])"
+    r"(?=(\s?[AaPp]\.?[Mm]\b)?)"
 )
 _BARE_HOUR = re.compile(r"(?<![\w.,:])(1[0-2]|[1-9])(?=[AaPp][Mm]\b)")
 _INDONESIAN_RANGE = re.compile(
@@ -17,10 +25,18 @@ _INDONESIAN_RANGE = re.compile(
     r"(?![\w]|[.:][0-9])"
 )
 _CLOCK_RANGE = re.compile(r"(?<=[0-9]:[0-9]{2})\s?[-–]\s?(?=[0-9]{1,2}:[0-9]{2})")
+_HALVES_RANGE = re.compile(
+    r"([0-9]\s?[AaPp]\.?[Mm]\.?)\s?[-–]\s?(?=[0-9]{1,2}(?::[0-9]{2})?\s?[AaPp]\.?[Mm]\b)"
+)
 _CLOCK_AND_HALF = re.compile(r"(?<![\w:.,])([01]?[0-9]|2[0-4]):([0-5][0-9])(?=[AaPp]\.?[Mm]\b)")
+_INDONESIAN_SPAN = re.compile(
+    r"(?i:(?<=\bpukul )|(?<=\bjam )|(?<![\w:.,])(?=0))([01]?[0-9]|2[0-4])\.([0-5][0-9])"
+    r"\s(sampai dengan|sampai|hingga|s/d)\s([01]?[0-9]|2[0-4])\.([0-5][0-9])(?![\w]|[.:,][0-9])"
+)
 _INDONESIAN_CLOCK = re.compile(
     r"(?i:(?<=\bpukul )|(?<=\bjam ))([01]?[0-9]|2[0-4])[.:]([0-5][0-9])(?![\w]|[.:][0-9])"
     r"|(?<![\w:.,])([01]?[0-9]|2[0-4])[.:]([0-5][0-9])(?=\sWI(?:B|TA|T)\b)"
+    r"|(?<![\w:.,])(0[0-9])\.([0-5][0-9])(?![\w%]|[.:,][0-9])"
 )
 _MONTHS_30 = {4, 6, 9, 11}
 
@@ -48,9 +64,11 @@ class DateReader:
     def read(self, text: str) -> str:
         """The text with words in place of dates and times."""
         text = _CLOCK_RANGE.sub(f" {self._lexicon.to} ", text)
+        text = _SECONDS.sub(self._to_the_second, _STAMP.sub(self._stamp, text))
         text = _ISO.sub(lambda found: self._date(found, found[1], found[2], found[3]), text)
         text = _DAY_MONTH_YEAR.sub(self._in_figures, text)
         if self._lexicon.code == "en":
+            text = _HALVES_RANGE.sub(rf"\1 {self._lexicon.to} ", text)
             text = _BARE_HOUR.sub(r"\1 ", text)
             text = self._month_day.sub(
                 lambda found: self._date(found, found[3], found[1], found[2]), text
@@ -66,8 +84,12 @@ class DateReader:
                 ),
                 text,
             )
+            text = _INDONESIAN_SPAN.sub(self._span, text)
             text = _INDONESIAN_CLOCK.sub(
-                lambda found: self._time(found[1] or found[3], found[2] or found[4]), text
+                lambda found: self._time(
+                    found[1] or found[3] or found[5], found[2] or found[4] or found[6]
+                ),
+                text,
             )
         text = _CLOCK_AND_HALF.sub(
             lambda found: self._time(found[1], found[2], half_follows=True) + " ", text
@@ -75,6 +97,30 @@ class DateReader:
         return _CLOCK.sub(
             lambda found: self._time(found[1], found[2], half_follows=bool(found[3])), text
         )
+
+    def _stamp(self, found: re.Match[str]) -> str:
+        """Date and time in figures still, the zone in words."""
+        lexicon, zone = self._lexicon, ""
+        if found[3]:
+            zone = " UTC"
+        elif found[4]:
+            sign = PLUS if found[4] == "+" else lexicon.minus
+            zone = f" UTC {sign} {lexicon.cardinal(str(int(found[5])))}"
+            zone += "" if found[6] == "00" else f" {lexicon.cardinal(found[6])}"
+        return f"{found[1]} {found[2]}{zone}"
+
+    def _to_the_second(self, found: re.Match[str]) -> str:
+        seconds, lexicon = int(found[3]), self._lexicon
+        said = self._time(found[1], found[2], half_follows=bool(found[4]))
+        if seconds == 0:
+            return said
+        one, many = lexicon.second
+        name = one if seconds == 1 else many
+        return f"{said} {lexicon.symbols['&']} {lexicon.cardinal(str(seconds))} {name}"
+
+    def _span(self, found: re.Match[str]) -> str:
+        until = found[3].replace("s/d", "sampai dengan")
+        return f"{self._time(found[1], found[2])} {until} {self._time(found[4], found[5])}"
 
     def _in_figures(self, found: re.Match[str]) -> str:
         day, month = found[1], found[3]

@@ -74,6 +74,7 @@ ENGLISH = Lexicon(
         "trillion": "trillion",
         "k": "thousand",
         "K": "thousand",
+        "m": "million",
         "M": "million",
         "bn": "billion",
         "B": "billion",
@@ -124,6 +125,7 @@ ENGLISH = Lexicon(
         "min": ("minute", "minutes"),
         "hrs": ("hour", "hours"),
     },
+    second=("second", "seconds"),
     months=_MONTHS,
     abbreviations={
         "mr": "Mister",

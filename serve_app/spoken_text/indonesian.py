@@ -118,6 +118,7 @@ INDONESIAN = Lexicon(
         "triliun": "triliun",
     },
     units={sign: (name, name) for sign, name in _UNITS.items()},
+    second=("detik", "detik"),
     months=_MONTHS,
     abbreviations={
         "jl": "Jalan",

@@ -7,24 +7,27 @@ from serve_app.spoken_text.indonesian import INDONESIAN
 from serve_app.spoken_text.lexicon import Lexicon
 
 _LOOKED_AT = 1000  # characters
-_WORD = re.compile(r"[a-z]+")
+_WORD = re.compile(r"[^\W\d_]+")
+_ANY = ("", "mul", "und")  # of a voice that says nothing of its language
+# None of them is a word of German, Dutch, Spanish, French, Italian, Portuguese or Turkish, too.
 _COMMON = (
     (
         ENGLISH,
         frozenset(
-            "the and you that with this have from not but what your are would could which there "
-            "they was were is it my".split()
+            "the and you that with this from what your would could which there they were been how "
+            "when their these those because about should does our".split()
         ),
     ),
     (
         INDONESIAN,
         frozenset(
-            "yang dan untuk dengan ini itu adalah tidak pada saya anda kami kita akan atau juga "
-            "karena sudah dalam dari bisa ada pukul harga sebuah".split()
+            "yang untuk dengan ini itu adalah tidak pada saya kami akan atau juga karena sudah "
+            "dalam dari bisa pukul harga sebuah seperti oleh lebih bahwa telah jika mereka hanya "
+            "sekitar tahun setiap sampai".split()
         ),
     ),
 )
-_SURE = 2  # common words more than those of the voice's own language
+_SURE = 2  # different common words more than those of the voice's own language, if it is known
 
 
 def lexicon_of(text: str, language: str | None) -> Lexicon | None:
@@ -34,10 +37,10 @@ def lexicon_of(text: str, language: str | None) -> Lexicon | None:
     language that cannot be read here is taken at its word.
     """
     own = (language or "").lower().replace("_", "-").partition("-")[0]
-    words = _WORD.findall(text[:_LOOKED_AT].lower())
-    counts = [(sum(word in common for word in words), lexicon) for lexicon, common in _COMMON]
+    spoken = next((lexicon for lexicon, _ in _COMMON if lexicon.code == own), None)
+    if own not in _ANY and spoken is None:
+        return None
+    words = set(_WORD.findall(text[:_LOOKED_AT].lower()))
+    counts = [(len(words & common), lexicon) for lexicon, common in _COMMON]
     (fewer, _), (more, likeliest) = sorted(counts, key=lambda count: count[0])
-    if own and own not in ("mul", "und"):
-        spoken = next((lexicon for lexicon, _ in _COMMON if lexicon.code == own), None)
-        return likeliest if spoken is not None and more - fewer >= _SURE else spoken
-    return likeliest if more > fewer else None
+    return likeliest if more - fewer >= _SURE else spoken

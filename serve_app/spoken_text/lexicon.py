@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from num2words import num2words
 
+PLUS = "plus"  # of a telephone number or a time zone, in every language
 _LONGEST_NUMBER = 15  # digits; longer ones are read digit by digit
 
 
@@ -23,7 +24,7 @@ class Money:
 class Lexicon:
     """One language's words.
 
-    `units`: (one, many) by sign. `abbreviations`: by the lower-case letters before the full stop;
+    `units`: (one, many) by sign; `second` likewise. `abbreviations`: by the lower-case letters before the full stop;
     those of `ends` may end a sentence. `date` is given year, month and day, `clock` hour, minute
     and whether the half of the day follows.
     """
@@ -43,6 +44,7 @@ class Lexicon:
     money: Mapping[str, Money]
     scales: Mapping[str, str]
     units: Mapping[str, tuple[str, str]]
+    second: tuple[str, str]
     months: tuple[str, ...]
     abbreviations: Mapping[str, str]
     ends: Mapping[str, str]

@@ -8,17 +8,34 @@ import re
 import unicodedata
 
 _COMMENT = re.compile(r"<!--[^<>]{0,1000}-->")
+# "a<b and c>d" has no tag.
+_ATTRIBUTES = (
+    r"(?:\s{1,3}(?:[a-z][\w:-]{0,40}\s?=[^<>]{1,500}|async|checked|controls|defer|disabled|hidden|open))?"
+    r"\s{0,3}"
+)
 _INLINE_TAG = re.compile(
     r"</?(?:a|abbr|b|big|code|del|em|font|i|ins|kbd|mark|s|small|span|strong|sub|sup|u)"
-    r"(?:\s[^<>]{0,500})?/?>",
+    rf"{_ATTRIBUTES}/?>",
     re.I,
 )
-_TAG = re.compile(r"</?[a-z][a-z0-9-]{0,20}(?:\s[^<>]{0,500})?/?>", re.I)
+_TAG = re.compile(
+    r"</?(?:address|article|aside|audio|blockquote|body|br|button|canvas|caption|center|cite|col|"
+    r"colgroup|dd|details|dfn|div|dl|dt|fieldset|figcaption|figure|footer|form|h[1-6]|head|header|hr|"
+    r"html|iframe|img|input|label|legend|li|link|main|meta|nav|ol|optgroup|option|p|picture|pre|q|rp|"
+    rf"rt|ruby|samp|script|section|select|source|strike|style|summary|svg|table|tbody|td|textarea|"
+    rf"tfoot|th|thead|time|title|tr|tt|ul|var|video|wbr){_ATTRIBUTES}/?>",
+    re.I,
+)
+_HEART = re.compile(r"\b(I|[Ww]e|[Yy]ou|[Tt]hey) <3(?=\s[^\W\d_])")
 _TARGET = r"\((?:[^()\n]|\([^()\n]{0,500}\)){0,2000}\)"
 _LINK = re.compile(rf"!?\[([^\[\]\n]{{0,500}})\](?:{_TARGET}|\[[^\[\]\n]{{0,100}}\])")
 _END_OF_LINK = re.compile(rf"\]{_TARGET}")
-_FOOTNOTE = re.compile(r"\[\^[^\[\]\s]{1,50}\]:?|(?<=[\w.,;!?])\s?\[[0-9]{1,3}\](?!\()")
-_FENCE = re.compile(r"\s*(?:`{3,}|~{3,})")
+# "a[1]" has none.
+_FOOTNOTE = re.compile(
+    r"\[\^[^\[\]\s]{1,50}\]:?"
+    r"|(?:(?<=[^\W\d_]{2})|(?<=[.,;!?]))\s?(?:\[[0-9]{1,3}\]){1,9}(?=[\s.,;:!?)]|$)"
+)
+_FENCE = re.compile(r"\s*(?:`{3,}+|~{3,}+)(?!.*`)")
 _HEADING = re.compile(r"\s{0,3}#{1,6}\s+")
 _END_OF_HEADING = re.compile(r"\s#{1,6}$")
 _BULLET = re.compile(r"\s*[-*+•‣◦▪·–]\s+(?:\[[ xX]\]\s+)?")
@@ -39,6 +56,7 @@ def without_html(text: str) -> str:
     """The text without tags and comments, and with what entities stand for."""
     if "<" in text:
         text = _TAG.sub(" ", _INLINE_TAG.sub("", _COMMENT.sub(" ", text)))
+        text = _HEART.sub(r"\1 love", text)
     return html.unescape(text) if "&" in text else text
 
 
@@ -52,8 +70,20 @@ def without_links(text: str) -> str:
 
 def without_blocks(text: str) -> str:
     """The lines without what makes them headings, lists, quotations, tables or code."""
-    lines = (_plain_line(line) for line in text.split("\n"))
-    return "\n".join(line for line in lines if line is not None)
+    lines: list[str] = []
+    is_code = False
+    for line in text.split("\n"):
+        fence = _FENCE.match(line)
+        if fence:
+            # At the beginning of code a word names its language; at the end it is said.
+            after = line[fence.end() :]
+            plain = _plain_line(after if is_code or after[:1].isspace() else "")
+            is_code = not is_code
+        else:
+            plain = _plain_line(line)
+        if plain is not None:
+            lines.append(plain)
+    return "\n".join(lines)
 
 
 def without_emphasis(text: str) -> str:
@@ -80,8 +110,6 @@ def tidy(text: str) -> str:
 
 def _plain_line(line: str) -> str | None:
     """None where nothing is left of it."""
-    if _FENCE.match(line):
-        return None
     quoted = line.lstrip()
     if quoted.startswith(">"):
         line = quoted.lstrip("> ")
@@ -103,7 +131,10 @@ def _times_or_nothing(stars: re.Match[str]) -> str:
     """A star between numbers multiplies them."""
     before = stars.string[: stars.start()].rstrip(" ")[-1:]
     after = stars.string[stars.end() : stars.end() + 2].lstrip(" ")[:1]
-    multiplies = len(stars.group()) == 1 and before.isdigit() and after.isdigit()
+    around = stars.string[max(stars.start() - 1, 0) : stars.end() + 1]
+    numbers = before.isdigit() + after.isdigit()
+    multiplies = numbers == 2 or (numbers == 1 and around == " * " and (before + after).isalnum())
+    multiplies = multiplies and len(stars.group()) == 1
     return " × " if multiplies else ""
 
 

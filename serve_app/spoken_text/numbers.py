@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from serve_app.spoken_text.dates import DateReader
-from serve_app.spoken_text.lexicon import Lexicon, Money
+from serve_app.spoken_text.lexicon import PLUS, Lexicon, Money
 
 _ALONE = r"(?<![^\W_])(?<![0-9][.,])"  # no letter or digit before
 _ENDS = r"(?![^\W_])(?![.,][0-9])"  # none behind
@@ -12,12 +12,16 @@ _PHONE = re.compile(
     r"(?<![\w.,/])(\+?[0-9]{1,3}[ .-]?)?(\([0-9]{1,5}\)[ .-]?)?"
     r"([0-9]{2,5}(?:[ .-][0-9]{2,5}){1,4})(?![\w/]|[.,-][0-9])"
 )
-_PLUS = "plus"  # of a telephone number, in every language
-_PHONE_FORM = re.compile(r"[0-9]{3}-[0-9]{4}|[0-9]{3}([-.])[0-9]{3}\1[0-9]{4}")
+_PHONE_FORM = re.compile(
+    r"[0-9]{3}-[0-9]{4}|[0-9]{3}-[0-9]{2}-[0-9]{4}|[0-9]{3}([-.])[0-9]{3}\1[0-9]{4}"
+)
 _WHOLE_PHONE = re.compile(r"(?<!\w)\+([0-9]{7,15})(?!\w)")
 _VERSION = re.compile(rf"{_ALONE}[0-9]{{1,9}}(?:\.[0-9]{{1,9}}){{2,5}}{_ENDS}")
 _FRACTION = re.compile(r"(?<![^\W_])(?<![/.,])([0-9]{1,2})/([0-9]{1,2})(?![^\W_]|[/.,][0-9])")
-_MONEY_RANGE = re.compile(r"(?<=[0-9])[-–](?=[$€£¥][0-9])")
+_MIXED = re.compile(r"(?<![^\W_])(?<![/.,])([0-9]{1,3}) ([1-9])/([2-9]|10)(?![^\W_]|[/.,][0-9])")
+_BARE_CENTS = re.compile(r"(?<=[$€£])(?=\.[0-9])")
+_NO_CENTS = re.compile(r"(?<=[0-9]),[-–](?![0-9-])")
+_PERCENT_RANGE = re.compile(r"([0-9]\s?%)\s?[-–]\s?(?=[0-9.,]{1,12}\s?%)")
 _NUMBER_SIGN = re.compile(r"(?<!\w)(?:#|№\s?|[Nn]o\.\s?)(?=[0-9])")
 _ARROW = re.compile(r"(?<=\s)(?:-{1,3}>|={1,3}>)(?=\s)")
 _BETWEEN = re.compile(r"(?<=[\s0-9])([+=×÷±≈<>≤≥&→])(?=[\s0-9])")
@@ -31,6 +35,9 @@ _MINUS = re.compile(r"(?<=[0-9])\s[-−–]\s(?=[0-9])")
 _DECADE = re.compile(r"(?<![\w'’])(?:(1[1-9]|20)?([0-9]0)|['’]([2-9]0))['’]?s(?!\w)")
 _ORDINAL = re.compile(r"(?<!\w)([0-9]{1,3}(?:,[0-9]{3})|[0-9]{1,6})(?:st|nd|rd|th)(?!\w)", re.I)
 _INDONESIAN_ORDINAL = re.compile(r"(?<!\w)[Kk]e-([0-9]{1,6})(?!\w)")
+_INDONESIAN_SCORE = re.compile(
+    r"\b((?i:skor|menang|kalah|unggul|imbang|seri) [0-9]{1,3})[-–](?=[0-9]{1,3}(?!\w|[-–.,][0-9]))"
+)
 _FIRST_YEAR, _LAST_YEAR = 1100, 2099
 
 
@@ -53,11 +60,22 @@ class NumberReader:
         signs = _any(lexicon.money)
         self._money_before = re.compile(rf"(?<![^\W_])({signs})\.?\s?{self._number}{scale}{_ENDS}")
         self._money_after = re.compile(rf"{number}{scale}\s?({signs})(?![^\W_])")
+        self._money_range = re.compile(
+            rf"([0-9](?:\s?(?:{_any(lexicon.scales)}))?)(?:[-–—]|\s–\s)(?=(?:{signs})\.?\s?[0-9])"
+        )
+        self._one_sign = re.compile(
+            rf"(?<![^\W_])({signs})\.?\s?({self._number})(?:[-–—]|\s–\s)"
+            rf"(?={number}{scale}(?![-–—][0-9]){_ENDS})"
+        )
+        self._short_scale = re.compile(rf"(?<=[0-9])\s?({_any(short)})(?![^\W_])")
         self._percent = re.compile(rf"{number}\s?%")
         self._units = re.compile(rf"{number}\s?({_any(lexicon.units)})(?![^\W_]|/)")
-        self._range = re.compile(rf"{number}(?:[-–—]|\s–\s){self._number}(?![-–—]?[^\W_])")
+        self._range = re.compile(
+            rf"(?<![0-9][-–—]){number}(?:[-–—]|\s–\s){self._number}(?![-–—]?[^\W_])"
+        )
         self._plain = re.compile(rf"{number}{_ENDS}")
         self._steps: tuple[Callable[[str], str], ...] = (
+            self._written,
             DateReader(lexicon).read,
             self._phones,
             self._marked,
@@ -76,16 +94,30 @@ class NumberReader:
 
     # ---- steps ----
 
+    def _written(self, text: str) -> str:
+        """Amounts that are written short, in full."""
+        lexicon = self._lexicon
+        if lexicon.code == "id":
+            text = _NO_CENTS.sub("", text)
+            text = _INDONESIAN_SCORE.sub(r"\1 ", text)
+            text = self._short_scale.sub(lambda found: f" {lexicon.scales[found[1]]}", text)
+        else:
+            text = _BARE_CENTS.sub("0", text)
+        return self._one_sign.sub(lambda found: f"{found[2]} {lexicon.to} {found[1]}", text)
+
     def _phones(self, text: str) -> str:
         text = _WHOLE_PHONE.sub(
-            lambda found: f"{_PLUS} {self._lexicon.digits(found.group(1))}", text
+            lambda found: f"{PLUS} {self._lexicon.digits(found.group(1))}", text
         )
         return _PHONE.sub(self._phone, text)
 
     def _marked(self, text: str) -> str:
         """Versions, fractions, ranges, numbers of things, and what is below zero."""
         text = _VERSION.sub(self._version, text)
-        text = _FRACTION.sub(self._fraction, text)
+        text = _FRACTION.sub(
+            lambda found: self._fraction(int(found[1]), int(found[2])),
+            _MIXED.sub(self._mixed, text),
+        )
         text = self._range.sub(
             lambda found: f"{found[1]}{found[2]} {self._lexicon.to} {found[3]}{found[4]}", text
         )
@@ -94,7 +126,8 @@ class NumberReader:
             lambda found: f" {self._lexicon.symbols['×'] if found[1] else self._lexicon.by} ", text
         )
         text = _TIMES.sub(f" {self._lexicon.symbols['×']}", text)
-        text = _MONEY_RANGE.sub(f" {self._lexicon.to} ", text)
+        text = self._money_range.sub(rf"\1 {self._lexicon.to} ", text)
+        text = _PERCENT_RANGE.sub(rf"\1 {self._lexicon.to} ", text)
         text = _NUMBER_SIGN.sub(f"{self._lexicon.number} ", text)
         minus = self._lexicon.minus
         return _NEGATIVE.sub(f"{minus} ", _MINUS.sub(f" {minus} ", text))
@@ -149,7 +182,7 @@ class NumberReader:
         if not (_PHONE_FORM.fullmatch(written) or (marked and count >= 7)):
             return written
         said = ", ".join(self._lexicon.digits(group) for group in groups)
-        return f"{_PLUS} {said}" if written.startswith("+") else said
+        return f"{PLUS} {said}" if written.startswith("+") else said
 
     def _version(self, found: re.Match[str]) -> str:
         parts = found.group().split(".")
@@ -158,8 +191,16 @@ class NumberReader:
         mark = self._lexicon.point if self._lexicon.decimal == "." else self._lexicon.dot
         return f" {mark} ".join(map(self._lexicon.cardinal, parts))
 
-    def _fraction(self, found: re.Match[str]) -> str:
-        above, below = int(found[1]), int(found[2])
+    def _mixed(self, found: re.Match[str]) -> str:
+        whole, above, below = self._lexicon.cardinal(found[1]), int(found[2]), int(found[3])
+        if above >= below:
+            return found.group()
+        part = self._fraction(above, below)
+        if self._lexicon.code == "id":
+            return f"{whole} {part}"
+        return f"{whole} and {f'a {part[4:]}' if above == 1 else part}"
+
+    def _fraction(self, above: int, below: int) -> str:
         said = self._lexicon.cardinal(str(above))
         if self._lexicon.code == "id":
             half = (above, below) == (1, 2)

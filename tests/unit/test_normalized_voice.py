@@ -1,5 +1,6 @@
 """Only the voice sees what is read: whoever asks keeps the text as it was written."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,8 @@ import pytest
 
 from configs.settings import AudioSettings, FakeLlmSettings
 from deployments.errors import StageUnavailable
+from deployments.messages import SpeechRequest
+from serve_app.normalized_voice import NormalizedVoice
 from tests.unit.fake_services import Served, quick_settings, serving
 from tests.unit.http_answers import problem
 from tests.unit.voices import spoken
@@ -62,6 +65,25 @@ def test_a_live_conversation_is_told_as_it_was_written(served: Served) -> None:
     ]
     assert transcript == [REPLY]
     assert read(served) == READ
+
+
+def test_a_conversation_whose_voice_is_not_named_is_read_in_the_language_of_its_voice() -> None:
+    reply = FakeLlmSettings(reply="Tea: 12,50 km.", first_token_s=0)
+    with serving(quick_settings(llm=reply)) as served:
+        with served.client.websocket_connect("/v1/conversation/ws") as socket:
+            socket.send_json({"type": "text", "data": "How far?"})
+            while socket.receive_json()["type"] != "text":
+                pass
+        assert read(served) == ["Tea: twelve point five zero kilometers."]
+
+
+def test_a_voice_that_is_not_named_is_read_without_a_language_while_its_stage_is_away() -> None:
+    with serving(quick_settings()) as served:
+        voice = NormalizedVoice(served.tts)
+        served.tts.error = StageUnavailable("tts")
+        assert asyncio.run(voice.language_of(SpeechRequest("5 km"))) is None
+        served.tts.error = None
+        assert asyncio.run(voice.language_of(SpeechRequest("5 km"))) == "en"
 
 
 def test_elevenlabs_alignment_is_of_the_text_as_it_was_sent(served: Served) -> None:

@@ -29,6 +29,16 @@ from serve_app.spoken_text.normalize import spoken_text
         # HTML
         ("<b>Hi</b><br/>you &amp; me<!-- no -->", "Hi you and me"),
         ("if a < b and c>d", "if a less than b and c>d"),
+        ("a<b and c>d, i<n and j>m, Is 3<x and x>1?", "a<b and c>d, i<n and j>m, Is three<x and x>one?"),
+        ("List<String> items", "List<String> items"),
+        ("<p class='a'>Hi</p><hr /><DIV\nid=x>you</DIV><details open>so</details>", "Hi you so"),
+        ("I <3 you", "I love you"),
+        # what only looks like markup
+        ("Use a[1] and b[2], not[3][4] c[5]x.", "Use a[one] and b[two], not c[five]x."),
+        ("2 * x, y * 3, 5 *very* good", "two times x, y times three, five very good"),
+        ("```python\nprint(1)\n``` done", "print(one)\ndone"),
+        ("``` done", "done"),
+        ("```a``` is code\nso", "a is code\nso"),
         # pictures
         ("Well done! 👍🏽👨‍👩‍👧 1️⃣ ✅ :-)", "Well done! one"),
         ("🇮🇩", ""),
@@ -59,6 +69,14 @@ from serve_app.spoken_text.normalize import spoken_text
          "twenty twenty-one December thirty-first, twenty twenty-one"),
         ("14:30, 9:05 AM, 9:00am, 9:00", "fourteen thirty, nine oh five AM, nine am, nine o'clock"),
         ("10:30-11:45; you may 5 times", "ten thirty to eleven forty-five; you may five times"),
+        ("2024-05-06T10:30:00Z 2024-05-06 10:30:00", "May sixth, twenty twenty-four ten thirty UTC May "
+         "sixth, twenty twenty-four ten thirty"),
+        ("2024-05-06T10:30:05.25-03:30", "May sixth, twenty twenty-four ten thirty and five seconds UTC "
+         "minus three thirty"),
+        ("12:30:45, 1:02:01 PM", "twelve thirty and forty-five seconds, one oh two and one second PM"),
+        ("10am-5pm, 9:00am – 5:30 p.m.", "ten am to five pm, nine am to five thirty p.m."),
+        ("123-45-6789, pages 3-5-7", "one two three, four five, six seven eight nine, pages "
+         "three-five-seven"),
         ("at 8am, 3:1, 2 x 500mg, x² and 10^6.", "at eight am, three to one, two times five hundred "
          "milligrams, x squared and ten to the power of six."),
         # money and measures
@@ -69,6 +87,15 @@ from serve_app.spoken_text.normalize import spoken_text
          "thirty-four dollars"),
         ("$5 million, $3.5M, -$2", "five million dollars, three point five million dollars, minus "
          "two dollars"),
+        ("$5 million-$10 million, $1k–$2k", "five million dollars to ten million dollars, one thousand "
+         "dollars to two thousand dollars"),
+        ("5%-10%, 5.5% – 6 %", "five percent to ten percent, five point five percent to six percent"),
+        ("$.99, $3m, £2m-£3m, -$.50", "ninety-nine cents, three million dollars, two million pounds to "
+         "three million pounds, minus fifty cents"),
+        ("$5-10, $5-10k, $5–10 million", "five to ten dollars, five to ten thousand dollars, five to "
+         "ten million dollars"),
+        ("2 1/2 cups, 1 3/4 and 12 2/3, 5m", "two and a half cups, one and three quarters and twelve and "
+         "two thirds, five meters"),
         ("50%, 1 km, 2.5kg, -3°C, 90 km/h", "fifty percent, one kilometer, two point five kilograms, "
          "minus three degrees Celsius, ninety kilometers per hour"),
         # telephones
@@ -91,6 +118,11 @@ def test_english_is_read_as_words(written: str, read: str) -> None:
     [
         ("Rp10.000, Rp 5,5 juta, Rp2rb", "sepuluh ribu rupiah, lima koma lima juta rupiah, dua ribu "
          "rupiah"),
+        ("Rp 5 jt, 5 jt, 50rb, 2,5 juta, Rp. 25.000,-", "lima juta rupiah, lima juta, lima puluh ribu, "
+         "dua koma lima juta, dua puluh lima ribu rupiah"),
+        ("Rp 25-50 ribu, Rp25.000-50.000, Rp25.000,- saja", "dua puluh lima sampai lima puluh ribu "
+         "rupiah, dua puluh lima ribu sampai lima puluh ribu rupiah, dua puluh lima ribu rupiah saja"),
+        ("2 1/2 cangkir, 3 1/4", "dua setengah cangkir, tiga satu per empat"),
         ("1.234.567,5 dan 3.5", "satu juta dua ratus tiga puluh empat ribu lima ratus enam puluh "
          "tujuh koma lima dan tiga koma lima"),
         ("ke-3, ke-21", "ketiga, kedua puluh satu"),
@@ -98,6 +130,10 @@ def test_english_is_read_as_words(written: str, read: str) -> None:
         ("17/08/2024", "tujuh belas Agustus dua ribu dua puluh empat"),
         ("pukul 14.30 WIB, jam 09:05", "pukul empat belas tiga puluh WIB, jam sembilan lewat lima "
          "menit"),
+        ("2024-05-06T10:30:00+07:00, 12:30:45", "enam Mei dua ribu dua puluh empat sepuluh tiga puluh "
+         "UTC plus tujuh, dua belas tiga puluh dan empat puluh lima detik"),
+        ("Rp 5 juta-Rp 10 juta, 5%-10%", "lima juta rupiah sampai sepuluh juta rupiah, lima persen "
+         "sampai sepuluh persen"),
         ("15%, 30°C, 5 km", "lima belas persen, tiga puluh derajat Celsius, lima kilometer"),
         ("Jl. Sudirman No. 5, dll.", "Jalan Sudirman nomor lima, dan lain-lain."),
         ("0812-3456-7890", "nol delapan satu dua, tiga empat lima enam, tujuh delapan sembilan nol"),
@@ -107,6 +143,11 @@ def test_english_is_read_as_words(written: str, read: str) -> None:
          "sembilan nol"),
         ("buka 08.00-17.30 WIB, 3x sehari", "buka delapan sampai tujuh belas tiga puluh WIB, tiga kali "
          "sehari"),
+        ("Buka 08.00 s.d. 17.00 setiap hari", "Buka delapan sampai dengan tujuh belas setiap hari"),
+        ("Rapat jam 09.00 sampai 11.30.", "Rapat jam sembilan sampai sebelas tiga puluh."),
+        ("Pukul 10.00 s/d 12.15, buka 07.30, berat 10.25", "Pukul sepuluh sampai dengan dua belas lima "
+         "belas, buka tujuh tiga puluh, berat sepuluh koma dua lima"),
+        ("Skor 2-1, menang 3-0, 2-1", "Skor dua satu, menang tiga nol, dua sampai satu"),
         ("2 + 2 = 4", "dua ditambah dua sama dengan empat"),
     ],
 )  # fmt: skip
@@ -121,6 +162,10 @@ def test_indonesian_is_read_as_words(written: str, read: str) -> None:
         ("Ve a https://www.ejemplo.es/a?b", "es", "Ve a ejemplo.es"),
         ("Harganya 5 dan itu tidak mahal", None, "Harganya lima dan itu tidak mahal"),
         ("That is 5 and not 6", None, "That is five and not six"),
+        ("Was kostet das? 12,50 €!", None, "Was kostet das? 12,50 €!"),
+        ("Het is 5 uur en het was 3.500 euro.", "mul", "Het is 5 uur en het was 3.500 euro."),
+        ("Me dan 5 euros y 10% más.", None, "Me dan 5 euros y 10% más."),
+        ("Il marque 5 buts, the best but 5.", "mul", "Il marque 5 buts, the best but 5."),
         ("Room 5", None, "Room 5"),
         ("Room 5", "mul", "Room 5"),
         ("Itu 5 dan yang ini 6", "en", "Itu lima dan yang ini enam"),
