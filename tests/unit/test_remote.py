@@ -340,3 +340,24 @@ def test_a_server_that_lets_requests_run_out_of_time_is_down_until_it_answers() 
         with pytest.raises(StageTimeout):
             speak(engine)
         assert not engine.is_up()
+
+
+def test_a_server_that_speaks_for_one_and_lets_another_wait_is_up() -> None:
+    with hostile(streams(TONE, then=drips), is_silent) as server:
+        engine = voice(server.url, first_audio_s=1.0, total_s=30)
+        stop = threading.Event()
+        speech = engine.synthesize(SpeechRequest("Hello."), stop)
+        assert next(speech)
+        with pytest.raises(StageTimeout):
+            speak(engine)
+        assert not engine.is_up()  # nobody has heard anything meanwhile
+        hearing = threading.Thread(target=lambda: list(speech), daemon=True)
+        hearing.start()
+        deadline = time.monotonic() + 5
+        while not engine.is_up():
+            assert time.monotonic() < deadline
+        with pytest.raises(StageTimeout):
+            speak(engine)
+        assert engine.is_up()
+        stop.set()
+        hearing.join()
