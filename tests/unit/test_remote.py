@@ -1,9 +1,12 @@
 """What a remote engine does with servers that fail, lie, stall and leak, each on a real socket."""
 
+import base64
+import io
 import logging
 import re
 import threading
 import time
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -298,6 +301,24 @@ def test_cloned_voices_and_mistakes_are_the_callers(
         list(engine.synthesize(SpeechRequest("Hi.", references=(strange,)), threading.Event()))
     with pytest.raises(InvalidParameter):
         engine.encode_voice(Pcm(bytes(2 * 8000 * 31), 8000), "Too long.")
+
+
+def test_a_recording_that_comes_with_another_text_is_another_one_to_the_servers_cache(
+    remote: tuple[RemoteSpeech, OpenAudioApiEngine],
+) -> None:
+    speech, engine = remote
+    for text in ("Good morning.", "Good night.", "Good night."):
+        reference = engine.encode_voice(Pcm(TONE, 8000), text)
+        assert list(
+            engine.synthesize(SpeechRequest("Hi.", references=(reference,)), threading.Event())
+        )
+    sent = [base64.b64decode(each["references"][0]["audio"]) for each in speech.asked]
+    assert sent[0] != sent[1] == sent[2]
+    for file in sent:
+        assert int.from_bytes(file[4:8], "little") == len(file) - 8
+        with wave.open(io.BytesIO(file)) as recording:
+            assert recording.readframes(10_000) == TONE
+    assert {each["use_memory_cache"] for each in speech.asked} == {"on"}
 
 
 def test_a_server_is_up_while_it_works_for_us_and_down_when_nobody_listens() -> None:
