@@ -13,6 +13,7 @@ from configs.settings import OpenAudioApiSettings
 from deployments.audio import BYTES_PER_SAMPLE, Pcm
 from deployments.errors import (
     CloningUnsupported,
+    EngineIncapable,
     InvalidParameter,
     InvalidSetting,
     StageFailed,
@@ -85,7 +86,7 @@ class OpenAudioApiEngine:
     def synthesize(self, request: SpeechRequest, stop: threading.Event) -> Iterator[Pcm]:
         """Speak sentence by sentence, in pieces of at most one second."""
         if request.speed != 1.0:
-            raise InvalidParameter("speed", "this voice has one pace; leave it out or use 1.0")
+            raise EngineIncapable("speed", "this voice has one pace; leave it out or use 1.0")
         wishes = {**self._voice(request), **_sampling(request)}
         return self._speak(request, wishes, stop)
 
