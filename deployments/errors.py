@@ -3,6 +3,7 @@
 SpeechError
 ├── InvalidRequest            the caller can mend it
 │   ├── InvalidParameter
+│   │   └── EngineIncapable   another engine of a chain may be able to
 │   ├── TextTooLong
 │   ├── ContextOverflow
 │   ├── UnsupportedLanguage
@@ -94,6 +95,10 @@ class InvalidParameter(InvalidRequest):
     @property
     def param(self) -> str | None:
         return self.name
+
+
+class EngineIncapable(InvalidParameter):
+    """The engine cannot do what may well be asked for; another one may."""
 
 
 class TextTooLong(InvalidRequest):

@@ -10,7 +10,14 @@ from typing import Generic, Protocol, TypeVar
 
 from configs.settings import CircuitSettings
 from deployments.circuit import Circuit
-from deployments.errors import InvalidRequest, RequestRefused, SpeechError, StageUnavailable
+from deployments.errors import (
+    AudioTooLong,
+    EngineIncapable,
+    InvalidRequest,
+    RequestRefused,
+    SpeechError,
+    StageUnavailable,
+)
 
 logger = logging.getLogger("ray.serve")
 
@@ -18,6 +25,7 @@ E = TypeVar("E")
 T = TypeVar("T")
 
 _STOP_POLL_S = 0.02
+_INABILITIES = (EngineIncapable, AudioTooLong)
 
 
 class Watch(Protocol):
@@ -78,8 +86,8 @@ class Member(Generic[E]):
 class Chain(Generic[E]):
     """Engines in the order in which they are asked.
 
-    The caller's own mistakes are told by the first engine. A later one that cannot do what is asked
-    is passed over. Once an output was given out, a failure ends the work: nothing is said twice.
+    The caller's own mistakes are told by the first engine. One that cannot do what is asked is passed
+    over. Once an output was given out, a failure ends the work: nothing is said twice.
     """
 
     def __init__(
@@ -104,11 +112,13 @@ class Chain(Generic[E]):
         `call` gives None for an engine that cannot do this.
 
         Raises:
-            InvalidRequest: the first engine tells that the caller asks for what cannot be.
-            StageUnavailable: no engine could be asked.
-            SpeechError: the first failure, where every engine failed.
+            InvalidRequest: the first engine tells that the caller asks for what cannot be, or what it
+                cannot do where no other can either.
+            StageUnavailable: no engine could be asked, or none that may be able to.
+            SpeechError: the first failure, where no engine worked.
         """
         failure: Exception | None = None
+        unable: list[_Unable] = []
         for member in self.members:
             given = False
             try:
@@ -117,17 +127,15 @@ class Chain(Generic[E]):
                         self._watch.fell_back(member.name)
                     given = True
                     yield member.name, item
-            except _Unable:
-                continue
-            except InvalidRequest:
-                raise
+            except _Unable as inability:
+                unable.append(inability.with_traceback(None))  # its frames hold this list
             except Exception as error:
-                if given:
+                if given or isinstance(error, InvalidRequest):
                     raise
                 failure = failure or error
             else:
                 return
-        raise failure or StageUnavailable(self._stage)
+        raise failure or _inability(unable) or StageUnavailable(self._stage)
 
     def _outputs(
         self,
@@ -138,7 +146,7 @@ class Chain(Generic[E]):
         """One engine's outputs; however they end, its circuit hears of it."""
         attempt = member.circuit.enter()
         if attempt is None:
-            raise _Unable
+            raise _LeftAlone
         ended = attempt.left
         given = False
         try:
@@ -152,10 +160,11 @@ class Chain(Generic[E]):
                 ended = attempt.worked
         except (_Unable, RequestRefused):
             raise
-        except InvalidRequest:
-            if given or member is self.members[0]:
+        except InvalidRequest as error:
+            is_first = member is self.members[0]
+            if given or (is_first and not isinstance(error, _INABILITIES)):
                 raise
-            raise _Unable from None  # it was asked for what another engine can do
+            raise _Unable(error) from None  # it was asked for what another engine can do
         except Exception as error:
             if stop.is_set():
                 return
@@ -186,7 +195,21 @@ class Chain(Generic[E]):
 
 
 class _Unable(Exception):
-    """The engine is left alone, or cannot do what is asked."""
+    """The engine cannot do what is asked."""
+
+    def __init__(self, reason: SpeechError | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _LeftAlone(_Unable):
+    """The engine is not asked for a while; it may be able to."""
+
+
+def _inability(unable: Sequence[_Unable]) -> SpeechError | None:
+    """What the first engine cannot do, where no other can."""
+    may_be_able = any(isinstance(each, _LeftAlone) for each in unable)
+    return None if may_be_able or not unable else unable[0].reason
 
 
 def _able(outputs: Iterator[T] | None) -> Iterator[T]:

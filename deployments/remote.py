@@ -133,7 +133,8 @@ class RemoteApi:
         """Ask for its health.
 
         A server that takes the connection and says nothing is busy, unless it let a request of ours
-        run out of time, too: fish-speech's answers nothing else while it speaks.
+        run out of time, too, and nothing came since: fish-speech's answers nothing else while it
+        speaks.
         """
         try:
             async with (
@@ -148,17 +149,24 @@ class RemoteApi:
 
     async def _counted(self, ask: Ask) -> AsyncGenerator[bytes, None]:
         self._in_progress += 1
+        heard_at = time.monotonic()
         try:
             async with aclosing(self._attempts(ask)) as pieces:
                 async for piece in pieces:
+                    heard_at = self._heard()
                     yield piece
-            self._silent = False
-            self._answered_at = time.monotonic()
+            self._heard()
         except StageTimeout:
-            self._silent = True
+            # What another request heard meanwhile tells that this one only had to wait.
+            self._silent = self._answered_at <= heard_at
             raise
         finally:
             self._in_progress -= 1
+
+    def _heard(self) -> float:
+        self._silent = False
+        self._answered_at = time.monotonic()
+        return self._answered_at
 
     async def _attempts(self, ask: Ask) -> AsyncGenerator[bytes, None]:
         clock = _Clock(ask.first_s, ask.total_s)

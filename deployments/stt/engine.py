@@ -24,7 +24,8 @@ class SttEngine(Protocol):
 
         Raises:
             UnsupportedLanguage: the model does not know a language.
-            InvalidParameter: the model cannot translate, and should.
+            EngineIncapable: the model cannot do what is asked, as to translate.
+            AudioTooLong: the engine does not take so much at once.
         """
         ...
 

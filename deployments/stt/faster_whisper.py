@@ -12,7 +12,7 @@ from faster_whisper.vad import VadOptions
 
 from configs.settings import WhisperSettings
 from deployments.audio import WHISPER_SAMPLE_RATE, Pcm
-from deployments.errors import InvalidParameter, InvalidSetting, UnsupportedLanguage
+from deployments.errors import EngineIncapable, InvalidSetting, UnsupportedLanguage
 from deployments.messages import (
     Segment,
     SpeechDetection,
@@ -113,7 +113,7 @@ class FasterWhisperEngine:
 
     def _check_language(self, language: str | None, task: str) -> None:
         if task == "translate" and not self._model.model.is_multilingual:
-            raise InvalidParameter("task", _NO_TRANSLATION)
+            raise EngineIncapable("task", _NO_TRANSLATION)
         if language is not None and language not in self._model.supported_languages:
             raise UnsupportedLanguage(language[:32], self._settings.model)
 

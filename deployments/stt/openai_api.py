@@ -13,7 +13,7 @@ from configs.settings import OpenAiSttSettings
 from deployments.audio import BYTES_PER_SAMPLE, Pcm
 from deployments.errors import (
     AudioTooLong,
-    InvalidParameter,
+    EngineIncapable,
     SpeechError,
     StageFailed,
     UnsupportedLanguage,
@@ -97,7 +97,7 @@ class OpenAiSttEngine:
     def _form(self, request: TranscriptionRequest) -> dict[str, Any]:
         language = self._language(request)
         if request.word_timestamps and not self._has_times:
-            raise InvalidParameter("timestamp_granularities", _NO_WORDS)
+            raise EngineIncapable("timestamp_granularities", _NO_WORDS)
         prompt = " ".join(filter(None, [request.prompt, ", ".join(request.keywords)]))
         form: dict[str, Any] = {
             "model": self._settings.model,
@@ -121,7 +121,7 @@ class OpenAiSttEngine:
             if len(language) > _LONGEST_LANGUAGE_CHARS:
                 raise UnsupportedLanguage(language[:32], self._settings.model)
         if len(asked) > 1:
-            raise InvalidParameter("languages", _NO_CHOICE)
+            raise EngineIncapable("languages", _NO_CHOICE)
         return asked[0] if asked else ""
 
     def _ask(
@@ -158,7 +158,7 @@ class OpenAiSttEngine:
         if param == "language":
             return UnsupportedLanguage(self._language(request)[:32], self._settings.model)
         if param in ("temperature", "prompt", "chunking_strategy"):
-            return InvalidParameter(param, "the speech model that is served does not take it")
+            return EngineIncapable(param, "the speech model that is served does not take it")
         return None
 
 

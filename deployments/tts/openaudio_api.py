@@ -1,7 +1,9 @@
 """Text to speech by a fish-speech API server."""
 
 import base64
+import hashlib
 import io
+import struct
 import threading
 import wave
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from configs.settings import OpenAudioApiSettings
 from deployments.audio import BYTES_PER_SAMPLE, Pcm
 from deployments.errors import (
     CloningUnsupported,
+    EngineIncapable,
     InvalidParameter,
     InvalidSetting,
     StageFailed,
@@ -83,7 +86,7 @@ class OpenAudioApiEngine:
     def synthesize(self, request: SpeechRequest, stop: threading.Event) -> Iterator[Pcm]:
         """Speak sentence by sentence, in pieces of at most one second."""
         if request.speed != 1.0:
-            raise InvalidParameter("speed", "this voice has one pace; leave it out or use 1.0")
+            raise EngineIncapable("speed", "this voice has one pace; leave it out or use 1.0")
         wishes = {**self._voice(request), **_sampling(request)}
         return self._speak(request, wishes, stop)
 
@@ -93,7 +96,7 @@ class OpenAudioApiEngine:
                 raise CloningUnsupported
             return {
                 "references": [
-                    {"audio": base64.b64encode(each.codes).decode(), "text": each.text}
+                    {"audio": base64.b64encode(_marked(each)).decode(), "text": each.text}
                     for each in request.references
                 ],
                 "use_memory_cache": "on",
@@ -146,6 +149,19 @@ class OpenAudioApiEngine:
             raise StageFailed("tts")  # a sentence without any audio
         if samples := resampler.flush():
             yield Pcm(samples, rate)
+
+
+def _marked(reference: VoiceReference) -> bytes:
+    """The recording's file with a comment that is its text's own.
+
+    The server's cache knows a recording by its bytes alone, and keeps the text that came first.
+    """
+    comment = hashlib.sha256(reference.text.encode()).hexdigest().encode()
+    entry = b"INFO" + struct.pack("<4sI", b"ICMT", len(comment)) + comment
+    chunk = struct.pack("<4sI", b"LIST", len(entry)) + entry
+    recording = reference.codes
+    size = struct.pack("<I", len(recording) - 8 + len(chunk))
+    return recording[:4] + size + recording[8:] + chunk
 
 
 def _sampling(request: SpeechRequest) -> dict[str, Any]:

@@ -23,6 +23,7 @@ STATUS_OF = {
     "ConsentInUse": 409,
     "ConsentNotFound": 404,
     "ContextOverflow": 400,
+    "EngineIncapable": 400,
     "ForbiddenApiKey": 403,
     "InvalidApiKey": 401,
     "InvalidAudio": 400,
@@ -133,9 +134,13 @@ def test_an_error_that_ray_gives_a_second_class_keeps_its_status(kind: type[Spee
 
 
 def test_codes_are_words_and_no_two_errors_share_one() -> None:
-    told = [kind for kind in KINDS if kind.__name__ not in ABSTRACT | {"ForbiddenApiKey"}]
+    alike = {"ForbiddenApiKey", "EngineIncapable"}
+    told = [kind for kind in KINDS if kind.__name__ not in ABSTRACT | alike]
     codes = [kind.code for kind in told]
     assert errors.ForbiddenApiKey.code == errors.InvalidApiKey.code  # only the status differs
+    assert (
+        errors.EngineIncapable.code == errors.InvalidParameter.code
+    )  # only a chain tells them apart
     assert len(set(codes)) == len(codes)
     assert all(code.replace("_", "").isalpha() and code.islower() for code in codes)
 

@@ -1,10 +1,14 @@
 """What a remote engine does with servers that fail, lie, stall and leak, each on a real socket."""
 
+import base64
+import io
 import logging
 import re
 import threading
 import time
+import wave
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +28,7 @@ from configs.settings import (
 from deployments.audio import Pcm
 from deployments.errors import (
     CloningUnsupported,
+    EngineIncapable,
     InvalidParameter,
     SpeechError,
     StageFailed,
@@ -195,19 +200,25 @@ def test_a_stop_closes_the_connection_at_once(answer: Answer) -> None:
         assert server.left.wait(5)
 
 
+class Told:
+    """A watch that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+
+    def fell_back(self, engine: str) -> None:
+        self.events.append(("fell back", engine))
+
+    def failed(self, engine: str) -> None:
+        self.events.append(("failed", engine))
+
+    def circuit(self, engine: str, *, is_open: bool) -> None:
+        if is_open:
+            self.events.append(("open", engine))
+
+
 def test_an_engine_that_keeps_failing_is_left_alone_and_told() -> None:
-    told: list[tuple[str, object]] = []
-
-    class Told:
-        def fell_back(self, engine: str) -> None:
-            told.append(("fell back", engine))
-
-        def failed(self, engine: str) -> None:
-            told.append(("failed", engine))
-
-        def circuit(self, engine: str, *, is_open: bool) -> None:
-            told.append((engine, is_open))
-
+    told = Told()
     fake = FakeSttSettings(latency_s=0, text="Heard.")
     with hostile(cuts) as server:
         chain = FallbackSttEngine(
@@ -215,15 +226,15 @@ def test_an_engine_that_keeps_failing_is_left_alone_and_told() -> None:
                 order=(OpenAiSttSettings(), fake), circuit=CircuitSettings(failures=2)
             ),
             [ear(server.url), FakeSttEngine(fake)],
-            Told(),
+            told,
         )
         for _ in range(4):
             heard = whole_transcript(chain.transcribe(NOISE, threading.Event()))
             assert (heard.text, heard.engine) == ("Heard.", "fake")
         assert len(server.requests) == 2
-    assert told.count(("failed", "openai_api")) == 2
-    assert told.count(("fell back", "fake")) == 4
-    assert told.count(("openai_api", True)) == 1
+    assert told.events.count(("failed", "openai_api")) == 2
+    assert told.events.count(("fell back", "fake")) == 4
+    assert told.events.count(("open", "openai_api")) == 1
 
 
 @pytest.mark.parametrize(
@@ -300,6 +311,24 @@ def test_cloned_voices_and_mistakes_are_the_callers(
         engine.encode_voice(Pcm(bytes(2 * 8000 * 31), 8000), "Too long.")
 
 
+def test_a_recording_that_comes_with_another_text_is_another_one_to_the_servers_cache(
+    remote: tuple[RemoteSpeech, OpenAudioApiEngine],
+) -> None:
+    speech, engine = remote
+    for text in ("Good morning.", "Good night.", "Good night."):
+        reference = engine.encode_voice(Pcm(TONE, 8000), text)
+        assert list(
+            engine.synthesize(SpeechRequest("Hi.", references=(reference,)), threading.Event())
+        )
+    sent = [base64.b64decode(each["references"][0]["audio"]) for each in speech.asked]
+    assert sent[0] != sent[1] == sent[2]
+    for file in sent:
+        assert int.from_bytes(file[4:8], "little") == len(file) - 8
+        with wave.open(io.BytesIO(file)) as recording:
+            assert recording.readframes(10_000) == TONE
+    assert {each["use_memory_cache"] for each in speech.asked} == {"on"}
+
+
 def test_a_server_is_up_while_it_works_for_us_and_down_when_nobody_listens() -> None:
     with hostile(is_silent) as server:
         engine = voice(server.url, first_audio_s=30, total_s=30)
@@ -340,3 +369,97 @@ def test_a_server_that_lets_requests_run_out_of_time_is_down_until_it_answers() 
         with pytest.raises(StageTimeout):
             speak(engine)
         assert not engine.is_up()
+
+
+def test_a_server_that_speaks_for_one_and_lets_another_wait_is_up() -> None:
+    with hostile(streams(TONE, then=drips), is_silent) as server:
+        engine = voice(server.url, first_audio_s=1.0, total_s=30)
+        stop = threading.Event()
+        speech = engine.synthesize(SpeechRequest("Hello."), stop)
+        assert next(speech)
+        with pytest.raises(StageTimeout):
+            speak(engine)
+        assert not engine.is_up()  # nobody has heard anything meanwhile
+        hearing = threading.Thread(target=lambda: list(speech), daemon=True)
+        hearing.start()
+        deadline = time.monotonic() + 5
+        while not engine.is_up():
+            assert time.monotonic() < deadline
+        with pytest.raises(StageTimeout):
+            speak(engine)
+        assert engine.is_up()
+        stop.set()
+        hearing.join()
+
+
+def test_a_pace_that_the_first_voice_has_not_is_spoken_by_the_next_one() -> None:
+    fake, told = FakeTtsSettings(first_audio_s=0, real_time_factor=0), Told()
+    with hostile(streams(TONE, then=ends)) as server:
+        chain = FallbackTtsEngine(
+            FallbackTtsSettings(
+                order=(OpenAudioApiSettings(), fake),
+                stand_ins={"*": "tone"},
+                circuit=CircuitSettings(failures=1),
+            ),
+            [voice(server.url), FakeTtsEngine(fake)],
+            told,
+        )
+        fast = list(chain.synthesize(SpeechRequest("Hello there.", speed=1.25), threading.Event()))
+        assert {(piece.engine, piece.sample_rate) for piece in fast} == {("fake", RATE)}
+        assert told.events == [("fell back", "fake")]
+        assert {piece.engine for piece in speak(chain)} == {"openaudio_api"}
+
+
+LONG = TranscriptionRequest(Pcm(b"\x01\x02" * (13 * 2**20), 16_000))
+
+
+@pytest.mark.parametrize(
+    ("request_", "model"),
+    [
+        (replace(NOISE, word_timestamps=True), "gpt-4o-mini-transcribe"),
+        (replace(NOISE, languages=("en", "id")), "whisper-1"),
+        (LONG, "whisper-1"),
+    ],
+    ids=["words", "languages", "long"],
+)
+def test_what_the_first_ear_cannot_do_is_done_by_the_next_one(
+    request_: TranscriptionRequest, model: str
+) -> None:
+    fake, told = FakeSttSettings(latency_s=0, text="Heard."), Told()
+    with hostile(cuts) as server:
+        chain = FallbackSttEngine(
+            FallbackSttSettings(order=(OpenAiSttSettings(), fake)),
+            [ear(server.url, model=model), FakeSttEngine(fake)],
+            told,
+        )
+        heard = whole_transcript(chain.transcribe(request_, threading.Event()))
+        assert server.requests == []
+    assert (heard.text, heard.engine) == ("Heard.", "fake")
+    assert told.events == [("fell back", "fake")]
+
+
+def ears(*urls: str) -> FallbackSttEngine:
+    """A chain of hosted Whispers that cannot tell times of words, but for the last one."""
+    models = [*["gpt-4o-mini-transcribe"] * (len(urls) - 1), "whisper-1"]
+    return FallbackSttEngine(
+        FallbackSttSettings(
+            order=(OpenAiSttSettings(),) * len(urls), circuit=CircuitSettings(failures=1)
+        ),
+        [ear(url, model=model) for url, model in zip(urls, models, strict=True)],
+    )
+
+
+def test_what_no_engine_can_do_is_told_by_the_first_and_a_failure_before_it() -> None:
+    choice = replace(NOISE, languages=("en", "id"))
+    words = replace(NOISE, word_timestamps=True)
+    with hostile(cuts) as server:
+        chain = ears(server.url, server.url)
+        with pytest.raises(EngineIncapable, match="languages"):
+            whole_transcript(chain.transcribe(choice, threading.Event()))
+        assert server.requests == []
+        for _ in range(
+            2
+        ):  # the second one is left alone at last: that is no mistake of the caller's
+            with pytest.raises(StageUnavailable):
+                whole_transcript(chain.transcribe(words, threading.Event()))
+        assert len(server.requests) == 1
