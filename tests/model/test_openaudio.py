@@ -201,6 +201,15 @@ def test_sentences_are_cut_early_and_bounded(
     assert len(prompts) > 2
 
 
+def test_a_sentence_that_is_cut_off_is_told_without_its_text(
+    engine: OpenAudioEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    list(engine.synthesize(SpeechRequest("Secret."), threading.Event()))
+    (record,) = [each for each in caplog.records if each.message == "a sentence was cut off"]
+    assert vars(record)["chars"] == len("Secret.")
+    assert "Secret" not in str(vars(record))
+
+
 # ---- seeds, concurrency -----------------------------------------------------------------------
 
 

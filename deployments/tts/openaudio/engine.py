@@ -18,6 +18,7 @@ from deployments.sentences import split_sentences
 from deployments.tts.openaudio.checkpoint import Checkpoint
 from deployments.tts.openaudio.codec import Codec, SoundStream
 from deployments.tts.openaudio.frames import FrameMaker
+from deployments.tts.openaudio.lengths import spoken_bytes
 from deployments.tts.openaudio.model import DualAr
 from deployments.tts.openaudio.own_voice import OWN_WORDS, own_codes
 from deployments.tts.openaudio.slots import Choice, Slots
@@ -153,6 +154,10 @@ class OpenAudioEngine:
                 yield from self._blocks(sequence, windows, frames)
             finally:
                 sequence.leave()
+            if len(frames) >= longest:
+                logger.warning(
+                    "a sentence was cut off", extra={"chars": len(sentence), "frames": len(frames)}
+                )
             if not spoken and not own and frames:
                 own = [(sentence, torch.tensor(frames).T)]
 
@@ -174,7 +179,7 @@ class OpenAudioEngine:
     def _longest(self, sentence: str) -> int:
         """How many frames a sentence may have: a voice that finds no end is cut off."""
         settings = self._settings
-        limit_s = _SHORTEST_LIMIT_S + settings.max_s_per_char * len(sentence.encode())
+        limit_s = _SHORTEST_LIMIT_S + settings.max_s_per_char * spoken_bytes(sentence)
         frames = limit_s * self._codec.sample_rate / self._codec.frame_samples
         return min(settings.max_new_tokens, self._codec.longest_frames, int(frames))
 
