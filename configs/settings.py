@@ -256,7 +256,8 @@ class OpenAudioSettings(_Settings):
         default=0.14,
         gt=0,
         le=2,
-        description="A sentence that lasts longer for each byte of its text is cut off.",
+        description="A sentence that lasts longer for each byte of its text is cut off; a digit, a "
+        "currency sign and a percent sign count as 8.",
     )
     prefill_tokens: int = Field(
         default=128,

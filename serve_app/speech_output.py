@@ -40,6 +40,7 @@ class SpeechOutput:
             early=fields.latency in ("balanced", "low"),
             temperature=fields.temperature,
             top_p=fields.top_p,
+            seed=fields.seed,
         )
 
     def engine(self, piece: Pcm) -> str:

@@ -15,7 +15,13 @@ from piper.config import PiperConfig
 
 from configs.settings import PiperSettings
 from deployments.audio import Pcm
-from deployments.errors import CloningUnsupported, InvalidSetting, VoiceNotFound, WeightsNotFound
+from deployments.errors import (
+    CloningUnsupported,
+    InvalidParameter,
+    InvalidSetting,
+    VoiceNotFound,
+    WeightsNotFound,
+)
 from deployments.messages import SpeechRequest, VoiceCatalog, VoiceInfo, VoiceReference
 from deployments.sentences import split_sentences
 from deployments.tts.engine import refuse_top_p
@@ -102,6 +108,7 @@ class PiperEngine:
         if voice is None:
             raise VoiceNotFound(request.voice or self._default)
         refuse_top_p(request)
+        _refuse_seed(request)
         if request.references:
             raise CloningUnsupported
         return self._speak(voice, request, _synthesis_config(voice.config, request), stop)
@@ -155,6 +162,14 @@ def _load_voice(key: str, reference: str, threads: int) -> PiperVoice:
     except Exception as error:
         raise WeightsNotFound(key, reference, "it is not a Piper voice") from error
     return PiperVoice(session=session, config=config)
+
+
+def _refuse_seed(request: SpeechRequest) -> None:
+    """The noise is drawn inside of the model, which takes no seed for a run."""
+    if request.seed is not None and request.temperature != 0:
+        raise InvalidParameter(
+            "seed", "this voice repeats itself at temperature 0 alone; leave it out"
+        )
 
 
 def _synthesis_config(voice: PiperConfig, request: SpeechRequest) -> SynthesisConfig:

@@ -43,7 +43,9 @@ def speech_with(speech: SpeechRequest, settings: VoiceSettings | None) -> Speech
     return speech if settings.speed is None else replace(speech, speed=settings.speed)
 
 
-def plain_speech(services: Services, voice: Voice, *, early: bool) -> SpeechRequest:
+def plain_speech(
+    services: Services, voice: Voice, *, early: bool, seed: int | None
+) -> SpeechRequest:
     """A request without a text."""
     normalize = services.settings.audio.default_normalize
-    return voice.speak(SpeechRequest("", normalize=normalize, early=early))
+    return voice.speak(SpeechRequest("", normalize=normalize, early=early, seed=seed))

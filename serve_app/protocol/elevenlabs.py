@@ -46,7 +46,7 @@ class VoiceSettings(Wire):
 
 
 class _Choices(Wire):
-    """What cannot be otherwise here."""
+    """What cannot be otherwise here, and the seed."""
 
     apply_text_normalization: Normalization | None = Field(
         default=None, description="Numbers and the like are always spoken as words."
@@ -54,6 +54,13 @@ class _Choices(Wire):
     apply_language_text_normalization: NotHere = False
     language_code: str | None = Field(
         default=None, max_length=16, description="Must be the language of the voice."
+    )
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**32 - 1,
+        description="The same one gives the same audio. A Piper voice can repeat itself at "
+        "temperature 0 alone, and refuses it otherwise.",
     )
 
 

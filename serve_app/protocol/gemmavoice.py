@@ -142,6 +142,13 @@ class SynthesisFields(_Body):
         description="How much the voice varies: 0 least, 0.7 as it was trained. Above 1.0 the "
         "timing of a Piper voice varies no further.",
     )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        le=2**32 - 2,
+        description="The same one gives the same audio. A Piper voice can repeat itself at "
+        "temperature 0 alone, and refuses it otherwise.",
+    )
 
 
 class SynthesisBody(SynthesisFields):

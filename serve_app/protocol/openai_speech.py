@@ -64,6 +64,13 @@ class SpeechBody(Wire):
         le=48_000,
         description="In Hz, an addition to OpenAI's fields; none: 24000 for pcm, else the voice's.",
     )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        le=2**32 - 2,
+        description="An addition to OpenAI's fields: the same one gives the same audio. A Piper voice "
+        "refuses it.",
+    )
 
 
 class SpokenUsage(Wire):

@@ -79,7 +79,7 @@ async def speak(  # noqa: PLR0913 - one argument a parameter
         raise InvalidParameter("text", "it holds nothing that can be spoken")
     output = Output.of(output_format)
     voice = await chosen_voice(services, caller.owner, voice_id, body.model_id, body.language_code)
-    speech = plain_speech(services, voice, early=optimize_streaming_latency > 0)
+    speech = plain_speech(services, voice, early=optimize_streaming_latency > 0, seed=body.seed)
     speech = replace(speech_with(speech, body.voice_settings), text=body.text)
     return _streamed(counted_speech(services, caller, speech), output, voice)
 
@@ -179,7 +179,7 @@ class _Opening:
             socket,
             voice,
             output,
-            plain_speech(self._services, voice, early=early),
+            plain_speech(self._services, voice, early=early, seed=query.seed),
             query.sync_alignment,
         )
         return stream_input(setting, multi=multi)

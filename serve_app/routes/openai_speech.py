@@ -65,6 +65,7 @@ def _synthesis(body: SpeechBody) -> SynthesisFields:
             "format": body.response_format,
             "sample_rate": body.sample_rate or rate,
             "speed": body.speed,
+            "seed": body.seed,
             "latency": "low",
         }
     )

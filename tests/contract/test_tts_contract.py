@@ -217,6 +217,16 @@ def test_a_choice_that_the_voice_has_not_is_refused(
     assert caught.value.name == "top_p"
 
 
+def test_a_seed_is_repeatable_or_refused(engine: TtsEngine, request: pytest.FixtureRequest) -> None:
+    assert speak(engine, "Yes.", temperature=0.0, seed=7)
+    if request.node.callspec.params["engine"] != "piper":
+        assert speak(engine, "Yes.", seed=7) == speak(engine, "Yes.", seed=7)
+        return
+    with pytest.raises(InvalidParameter) as caught:
+        speak(engine, "Yes.", seed=7)
+    assert caught.value.name == "seed"
+
+
 @pytest.fixture
 def cutting(engine: TtsEngine, request: pytest.FixtureRequest) -> TtsEngine:
     """An engine whose cuts show in its pieces; tests of their own look at the others'."""

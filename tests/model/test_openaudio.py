@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from configs.settings import OpenAudioSettings
 from deployments.audio import Pcm
 from deployments.errors import StageFailed, StageOverloaded
-from deployments.messages import SpeechRequest
+from deployments.messages import SpeechRequest, VoiceReference
 from deployments.tts.openaudio.checkpoint import Checkpoint
 from deployments.tts.openaudio.codec import Codec, SoundStream
 from deployments.tts.openaudio.engine import OpenAudioEngine
@@ -200,6 +201,15 @@ def test_sentences_are_cut_early_and_bounded(
     assert len(prompts) > 2
 
 
+def test_a_sentence_that_is_cut_off_is_told_without_its_text(
+    engine: OpenAudioEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    list(engine.synthesize(SpeechRequest("Secret."), threading.Event()))
+    (record,) = [each for each in caplog.records if each.message == "a sentence was cut off"]
+    assert vars(record)["chars"] == len("Secret.")
+    assert "Secret" not in str(vars(record))
+
+
 # ---- seeds, concurrency -----------------------------------------------------------------------
 
 
@@ -222,6 +232,43 @@ def test_a_seed_gives_the_same_sound_whoever_speaks_beside(engine: OpenAudioEngi
     assert [together[0], together[1]] == alone
     assert alone[0] != alone[1]
     assert sound(engine, SpeechRequest("One seed.")) != sound(engine, SpeechRequest("One seed."))
+
+
+def test_the_own_voice_is_one_speaker_at_every_start(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, end_of_speech=5.0)
+    asked = SpeechRequest("One seed.", seed=7)
+    voices: list[tuple[VoiceReference, ...]] = []
+    spoken: list[bytes] = []
+    for temperature in (0.8, 0.5):  # tuning it changes no speaker
+        engine = OpenAudioEngine(
+            OpenAudioSettings(
+                model=str(folder), device="cpu", dtype="float32", workers=2, temperature=temperature
+            )
+        )
+        engine.warm_up()
+        voices.append(engine._voices["default"])
+        spoken.append(sound(engine, replace(asked, temperature=0.8)))
+        cloned = replace(asked, temperature=0.8, references=voices[-1])
+        assert sound(engine, cloned) == spoken[-1]
+        engine.close()
+    assert len(voices[0]) == 1
+    assert voices[0] == voices[1]
+    assert spoken[0] == spoken[1]
+
+
+def test_a_sentence_that_finds_no_end_is_no_voice(
+    openaudio_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = OpenAudioEngine(
+        OpenAudioSettings(
+            model=str(openaudio_checkpoint), device="cpu", dtype="float32", max_s_per_char=0.01
+        )
+    )
+    engine.warm_up()
+    assert engine._voices["default"] == ()
+    assert "the model's own voice is another one with every text" in caplog.messages
+    assert sound(engine, SpeechRequest("One. Two."))
+    engine.close()
 
 
 def test_no_more_than_the_waiting_room_holds_is_taken(openaudio_checkpoint: Path) -> None:

@@ -111,6 +111,7 @@ def test_every_wish_for_the_voice_reaches_it(served: Served) -> None:
         "latency": "low",
         "temperature": 0.3,
         "top_p": 1.0,
+        "seed": 0,
     }
     talk(served, synthesis_config=json.dumps(config))
     assert served.tts.requests[-1] == SpeechRequest(
@@ -121,6 +122,7 @@ def test_every_wish_for_the_voice_reaches_it(served: Served) -> None:
         early=True,
         temperature=0.3,
         top_p=1.0,
+        seed=0,
         language="en",
     )
 

@@ -103,6 +103,11 @@ def test_the_pace_is_the_one_asked_for(served: Served, client: OpenAI) -> None:
     assert decoded(answer.content)[1] == pytest.approx(TEXT_S / 2, abs=0.01)
 
 
+def test_a_seed_is_an_addition(served: Served, client: OpenAI) -> None:
+    speak(client, extra_body={"seed": 7})
+    assert served.tts.requests[-1].seed == 7
+
+
 def test_the_first_clause_is_spoken_early(served: Served, client: OpenAI) -> None:
     speak(client)
     assert served.tts.requests[-1].early

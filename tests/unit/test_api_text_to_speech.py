@@ -116,7 +116,13 @@ def test_volume_is_a_gain_in_decibels(served: Served) -> None:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_every_wish_reaches_the_voice(served: Served, stream: bool) -> None:
-    wishes = {"normalize": False, "chunk_length": 100, "temperature": 0.1, "top_p": 1.0}
+    wishes = {
+        "normalize": False,
+        "chunk_length": 100,
+        "temperature": 0.1,
+        "top_p": 1.0,
+        "seed": 7,
+    }
     assert speak(served, stream=stream, latency="low", **wishes).status_code == 200
     assert served.tts.requests[-1] == SpeechRequest(
         TEXT,
@@ -126,6 +132,7 @@ def test_every_wish_reaches_the_voice(served: Served, stream: bool) -> None:
         early=True,
         temperature=0.1,
         top_p=1.0,
+        seed=7,
         language="en",
     )
 
@@ -195,6 +202,8 @@ def test_a_whole_answer_that_fails_in_its_middle_has_its_own_status(served: Serv
         ({"text": "😀 ... ___"}, 400, "invalid_parameter", "text"),
         ({"temperature": 2.1}, 400, "invalid_parameter", "temperature"),
         ({"top_p": 0.9}, 400, "invalid_parameter", "top_p"),
+        ({"seed": -1}, 400, "invalid_parameter", "seed"),
+        ({"seed": 2**32 - 1}, 400, "invalid_parameter", "seed"),
         ({"chunk_length": 99}, 400, "invalid_parameter", "chunk_length"),
         ({"latency": "none"}, 400, "invalid_parameter", "latency"),
         ({"pitch": 1}, 400, "unknown_parameter", "pitch"),

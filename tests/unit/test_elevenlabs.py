@@ -54,7 +54,7 @@ def words(socket: WebSocketTestSession, **context: str) -> None:
 
 
 def test_words_become_clauses_become_audio(served: Served) -> None:
-    with served.client.websocket_connect(ONE) as socket:
+    with served.client.websocket_connect(f"{ONE}&seed=7") as socket:
         send_text(
             socket,
             {
@@ -71,6 +71,7 @@ def test_words_become_clauses_become_audio(served: Served) -> None:
         assert close_code(socket) == 1000
     assert [each.text for each in served.tts.requests[-2:]] == list(CLAUSES)
     assert served.tts.requests[-1].temperature == 0.7
+    assert served.tts.requests[-1].seed == 7
     assert seconds(messages) == pytest.approx(spoken_s(*CLAUSES), abs=0.01)
     assert said(messages) == said(messages, "alignment") == f"{TEXT} "
     assert "contextId" not in messages[-1]
@@ -347,7 +348,8 @@ def test_opus(served: Served) -> None:
     [
         ("/v1/text-to-speech/nobody", {"text": TEXT}, 404, "voice_not_found"),
         (HTTP, {}, 400, "missing_parameter"),
-        (HTTP, {"text": TEXT, "seed": 1}, 400, "unknown_parameter"),
+        (HTTP, {"text": TEXT, "previous_text": "x"}, 400, "unknown_parameter"),
+        (HTTP, {"text": TEXT, "seed": 2**32}, 400, "invalid_parameter"),
         (HTTP, {"text": "?"}, 400, "invalid_parameter"),
         (HTTP, {"text": "a" * 5000}, 400, "text_too_long"),
         (HTTP, {"text": TEXT, "model_id": "gpt"}, 404, "model_not_found"),
@@ -360,6 +362,11 @@ def test_a_text_that_cannot_be_spoken(
     response = served.client.post(path, json=body)
     assert response.status_code == status
     assert response.json()["error"]["code"] == code
+
+
+def test_a_seed_reaches_the_voice(served: Served) -> None:
+    assert served.client.post(HTTP, json={"text": TEXT, "seed": 2**32 - 1}).status_code == 200
+    assert served.tts.requests[-1].seed == 2**32 - 1
 
 
 def test_the_voices(served: Served) -> None:

@@ -64,9 +64,11 @@ def test_a_whole_answer(served: Served) -> None:
                 "sample_rate": 16_000,
                 "reference_id": "high",
                 "speed": None,
+                "seed": 7,
             },
         )
         message = socket.receive_json()
+    assert served.tts.requests[-1].seed == 7
     data = message["data"]
     assert message["event"] == "synthesis"
     assert (data["response_format"], data["sample_rate"], data["reference_id"]) == (

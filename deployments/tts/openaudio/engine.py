@@ -18,7 +18,9 @@ from deployments.sentences import split_sentences
 from deployments.tts.openaudio.checkpoint import Checkpoint
 from deployments.tts.openaudio.codec import Codec, SoundStream
 from deployments.tts.openaudio.frames import FrameMaker
+from deployments.tts.openaudio.lengths import spoken_bytes
 from deployments.tts.openaudio.model import DualAr
+from deployments.tts.openaudio.own_voice import OWN_WORDS, own_codes
 from deployments.tts.openaudio.slots import Choice, Slots
 from deployments.tts.openaudio.sound import Loudness, Pace, pieces
 from deployments.tts.openaudio.speaker import Sequence, Speaker
@@ -34,6 +36,7 @@ _LICENCE = "CC-BY-NC-SA-4.0"
 _MAX_SENTENCE_CHARS = 240
 _LEAST_FRAMES = 32  # a prompt must leave room for so many
 _SHORTEST_LIMIT_S = 0.5
+_OWN_SHARE = 4  # the own voice's reference may take a fourth of `max_seq_len`
 
 
 class OpenAudioEngine:
@@ -65,7 +68,8 @@ class OpenAudioEngine:
         self._speaker = Speaker(maker, self._words.end_of_speech, settings.prefill_tokens)
 
     def warm_up(self) -> None:
-        """Speak one word, and encode a second of silence."""
+        """Find the model's own voice, speak one word with it, and encode a second of silence."""
+        self._find_own_voice()
         for _ in self.synthesize(SpeechRequest("Hello.", seed=0), threading.Event()):
             pass
         rate = self._codec.sample_rate
@@ -99,6 +103,17 @@ class OpenAudioEngine:
         """End the thread of the model."""
         self._speaker.close()
 
+    def _find_own_voice(self) -> None:
+        """Make `default` one and the same speaker, for every text and at every start."""
+        frames_s = self._codec.sample_rate / self._codec.frame_samples
+        longest = int(self._settings.max_reference_s * frames_s)
+        most = min(self._longest(OWN_WORDS), longest, self._max_seq_len // _OWN_SHARE)
+        codes = own_codes(self._speaker, self._words, self._device, most)
+        if codes is None:
+            logger.warning("the model's own voice is another one with every text")
+        else:
+            self._voices[OWN_VOICE] = (self._booth.reference(OWN_WORDS, codes),)
+
     def _speak(
         self, request: SpeechRequest, spoken: list[tuple[str, Tensor]], stop: threading.Event
     ) -> Iterator[Pcm]:
@@ -116,8 +131,8 @@ class OpenAudioEngine:
     ) -> Iterator[np.ndarray]:
         """Blocks of sound, float32, of `first_frames` frames each.
 
-        The model's own voice is another one with every prompt: what was spoken first is the reference
-        for the rest of the text, where there is room for it.
+        Without a reference the voice is another one with every prompt: what was spoken first is the
+        reference for the rest of the text, where there is room for it.
         """
         generator, choice = self._generator(request), self._choice(request)
         frame_s = self._codec.frame_samples / self._codec.sample_rate
@@ -139,6 +154,10 @@ class OpenAudioEngine:
                 yield from self._blocks(sequence, windows, frames)
             finally:
                 sequence.leave()
+            if len(frames) >= longest:
+                logger.warning(
+                    "a sentence was cut off", extra={"chars": len(sentence), "frames": len(frames)}
+                )
             if not spoken and not own and frames:
                 own = [(sentence, torch.tensor(frames).T)]
 
@@ -160,7 +179,7 @@ class OpenAudioEngine:
     def _longest(self, sentence: str) -> int:
         """How many frames a sentence may have: a voice that finds no end is cut off."""
         settings = self._settings
-        limit_s = _SHORTEST_LIMIT_S + settings.max_s_per_char * len(sentence.encode())
+        limit_s = _SHORTEST_LIMIT_S + settings.max_s_per_char * spoken_bytes(sentence)
         frames = limit_s * self._codec.sample_rate / self._codec.frame_samples
         return min(settings.max_new_tokens, self._codec.longest_frames, int(frames))
 

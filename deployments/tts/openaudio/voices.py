@@ -50,8 +50,11 @@ class VoiceBooth:
             raise InvalidAudio(f"A voice's recording lasts at least {_SHORTEST_S:g} seconds.")
         if len(text) > _MAX_TEXT_CHARS:
             raise TextTooLong("text", len(text), _MAX_TEXT_CHARS)
-        codes = self._codec.encode(audio).numpy().astype("<u2")
-        return VoiceReference(text, codes.tobytes(), self._codec.encoder)
+        return self.reference(text, self._codec.encode(audio))
+
+    def reference(self, text: str, codes: Tensor) -> VoiceReference:
+        """Codes [codebooks, frames] that say `text`."""
+        return VoiceReference(text, codes.numpy().astype("<u2").tobytes(), self._codec.encoder)
 
     def spoken(self, references: Sequence[VoiceReference]) -> list[tuple[str, Tensor]]:
         """Texts and codes [codebooks, frames] of references.
