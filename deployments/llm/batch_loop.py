@@ -221,23 +221,24 @@ class BatchLoop:
     # ---- writing ----
 
     def _write(self) -> None:
-        exact = [each for each in self._writing if each.prompt.exact]
-        others = [each for each in self._writing if not each.prompt.exact]
+        # llama.cpp computes together only streams that follow each other.
+        writing = sorted(self._writing, key=_stream)
+        exact = [each for each in writing if each.prompt.exact]
+        others = [each for each in writing if not each.prompt.exact]
         width = self._limits.exact_streams
-        if len(self._writing) <= width:
-            exact, others = [], self._writing
+        if len(writing) <= width:
+            exact, others = [], writing
         calls = [exact[at : at + width] for at in range(0, len(exact), width)]
         for call in (*calls, others):
             if call:
-                self._write_together(list(call))
+                self._write_together(call)
 
     def _write_together(self, call: list[Generation]) -> None:
         streams, tokens, positions = [], [], []
         for each in call:
             assert each.held is not None  # noqa: S101 - what is written has been read
-            assert each.held.stream is not None  # noqa: S101
             assert each.token is not None  # noqa: S101
-            streams.append(each.held.stream)
+            streams.append(_stream(each))
             tokens.append(each.token)
             positions.append(each.held.ready)
         started = time.perf_counter()
@@ -375,6 +376,13 @@ class BatchLoop:
         for generation in [*self._waiting, *self._reading, *self._writing]:
             generation.chooser.close()
             generation.events.put(RuntimeError("the batch has ended"))
+
+
+def _stream(generation: Generation) -> int:
+    """Where a sequence that is being written stands."""
+    assert generation.held is not None  # noqa: S101
+    assert generation.held.stream is not None  # noqa: S101
+    return generation.held.stream
 
 
 def _end_of_piece(start: int, room: int, length: int) -> int:

@@ -33,6 +33,7 @@ class FakeContext:
     gate: threading.Event = field(default_factory=threading.Event)
     calls: list[tuple[str, int]] = field(default_factory=list)
     begun: list[int] = field(default_factory=list)  # the first token of each prompt
+    written: list[list[int]] = field(default_factory=list)  # the streams of each call
     rows: list[int] = field(default_factory=list)
     fails: Callable[[str, Sequence[int]], DecodeFailed | None] = lambda *_: None
     aborted: object = None
@@ -62,6 +63,7 @@ class FakeContext:
             assert len(self.streams[stream]) == position
             self.streams[stream].append(token)
         self.calls.append(("write", len(streams)))
+        self.written.append(list(streams))
         self.rows = [_next(self.streams[stream]) for stream in streams]
 
     def abort(self, of: object) -> None:
@@ -207,6 +209,21 @@ def test_replies_are_written_together(bench: Bench):
     assert counts.written_tokens == 4 * 19
     assert counts.written_tokens / counts.write_calls > 3
     assert counts.read_tokens == 12
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_call_lists_its_streams_in_their_order(exact: bool):
+    bench = Bench(exact_streams=2)
+    bench.ask([0] * 600, 20, exact=exact)  # the others are read before its end
+    for n in range(1, 4):
+        bench.ask([n] * 3, 60, exact=exact)
+    bench.context.gate.set()
+    bench.wait_idle()
+    assert {stream for call in bench.context.written for stream in call} == {0, 1, 2, 3}
+    assert all(call == sorted(call) for call in bench.context.written)
+    if exact:
+        assert [0, 1] in bench.context.written
+    _close(bench)
 
 
 def test_a_long_prompt_never_holds_up_the_tokens_of_others(bench: Bench):
