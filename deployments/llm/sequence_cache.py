@@ -224,18 +224,21 @@ class SequenceCache:
             stream = source.stream
             self._streams[stream], source.stream = None, None
             return stream, True
+        if moves and source in self._aside:
+            self._aside.remove(source)  # it makes room, and must not go for want of it
         idle = [n for n, held in enumerate(self._streams) if held is None or not held.busy]
         stream = min(idle, key=lambda n: self._when_used(n, source))
         held = self._streams[stream]
         if held is not None:
-            self._put_aside(held)
+            self._put_aside(held, source)
         return stream, held is not None and held is source
 
     def _when_used(self, stream: int, source: Held | None) -> tuple[bool, int]:
         held = self._streams[stream]
         return held is not None and held is source, 0 if held is None else held.used
 
-    def _put_aside(self, held: Held) -> None:
+    def _put_aside(self, held: Held, source: Held | None) -> None:
+        """Take a sequence out of its stream; `source` is what the stream is wanted for."""
         assert held.stream is not None  # noqa: S101 - only sequences in streams are put aside
         self._streams[held.stream] = None
         if held.ready <= self._aside_tokens:
@@ -245,7 +248,8 @@ class SequenceCache:
         if held.saved is None:
             self._evict(held)
         while sum(each.ready for each in self._aside) > self._aside_tokens:
-            self._evict(min(self._aside, key=lambda each: each.used))
+            others = [each for each in self._aside if each is not source]
+            self._evict(min(others, key=lambda each: each.used))
 
     def _filled(self, stream: int, source: Held, known: int) -> int:
         """Bring what is known into a stream; how many tokens of it are known there."""

@@ -232,6 +232,23 @@ def test_the_least_recently_used_is_forgotten_where_the_budget_ends():
     assert bench.cache.held_tokens <= 250 + STREAMS * 120
 
 
+def test_sequences_that_just_fit_all_stay():
+    bench = Bench(aside_tokens=100)
+    for owner in "abcd":
+        bench.ask(_prompt((1, 100), owner=owner))
+    for owner in "abcd" * 3:
+        assert bench.ask(_prompt((1, 100), owner=owner)) == 99
+    assert bench.cache.counts.evictions == 0
+
+
+def test_what_is_copied_from_beside_the_streams_is_not_forgotten_for_it():
+    bench = Bench(aside_tokens=150)
+    bench.ask(_prompt((1, 100), (2, 20), owner="a", shared=100))
+    for owner in "bcd":
+        bench.ask(_prompt((3, 100), owner=owner))
+    assert bench.ask(_prompt((1, 100), (4, 20), owner="e", shared=100)) == 100
+
+
 def test_without_a_budget_only_the_streams_hold_something():
     bench = Bench(aside_tokens=0)
     for owner in "abcd":
