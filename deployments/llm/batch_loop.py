@@ -84,6 +84,7 @@ class BatchLoop:
         self._context, self._cache, self._tokens, self._limits = context, cache, tokens, limits
         self._changed = threading.Condition()
         self._inbox: deque[Generation] = deque()
+        self._admitted: set[Generation] = set()
         self._places = limits.streams + limits.queue
         self._closing = False
         self._failure: BaseException | None = None
@@ -109,6 +110,7 @@ class BatchLoop:
                 generation.chooser.close()
                 raise StageOverloaded("llm")
             self._places -= 1
+            self._admitted.add(generation)
             self._inbox.append(generation)
             self._changed.notify()
 
@@ -359,6 +361,7 @@ class BatchLoop:
         generation.chooser.close()
         generation.events.put(error)
         with self._changed:
+            self._admitted.discard(generation)
             self._places += 1
 
     def _discard(self, generation: Generation) -> None:
@@ -370,10 +373,8 @@ class BatchLoop:
     def _end_all(self) -> None:
         with self._changed:
             self._closing = True
-            for generation in self._inbox:
-                self._waiting.put(generation, live=generation.live)
-            self._inbox.clear()
-        for generation in [*self._waiting, *self._reading, *self._writing]:
+            admitted = list(self._admitted)
+        for generation in admitted:
             generation.chooser.close()
             generation.events.put(RuntimeError("the batch has ended"))
 

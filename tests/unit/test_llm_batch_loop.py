@@ -430,6 +430,28 @@ def test_a_broken_batch_tells_everybody(bench: Bench):
         bench.ask([2] * 5)
 
 
+@pytest.mark.parametrize("kind", ["read", "save", "restore", "keep"])
+def test_a_batch_that_breaks_with_a_request_in_hand_tells_it_too(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    bench = Bench(streams=1)
+
+    def breaks(*_: object, **__: object) -> None:
+        raise ValueError("this was not foreseen")
+
+    monkeypatch.setattr(bench.context, kind, breaks)
+    bench.context.pause_s = 0.001
+    asked = [bench.ask([1] * 5, 200)]
+    bench.context.gate.set()
+    if kind not in ("read", "keep"):  # they break what makes way, and what comes back
+        asked[0].events.get(timeout=10)
+        asked.append(bench.ask([2] * 5, 3, live=True))
+    assert isinstance(_received(asked[0])[1], RuntimeError)
+    for generation in asked[1:]:
+        _received(generation)
+    _close(bench)
+
+
 def test_it_rests_when_there_is_nothing_to_do(bench: Bench):
     bench.context.gate.set()
     _received(bench.ask([1] * 5, 3))
