@@ -190,6 +190,8 @@ class BatchLoop:
         while len(self._waiting):
             if len(self._reading) + len(self._writing) < self._limits.streams:
                 generation = self._waiting.take()
+                if generation is not None:
+                    generation.placed = any(each.live for each in self._waiting)
             elif self._makes_way():
                 generation = self._waiting.take(lambda each: each.live)
             else:
@@ -200,7 +202,7 @@ class BatchLoop:
     def _makes_way(self) -> bool:
         """Take other work out of its stream where a live conversation waits; whether there is some."""
         admitted = [*self._reading, *self._writing]
-        bulk = [each for each in admitted if not (each.live or each.suspended)]
+        bulk = [each for each in admitted if not (each.live or each.suspended or each.placed)]
         if not bulk or not any(each.live for each in self._waiting):
             return False
         last = max(bulk, key=lambda each: each.submitted_at)
@@ -321,6 +323,7 @@ class BatchLoop:
         if held.settled == start:
             held.settled = end - end % GROUP_TOKENS
         held.ready = end
+        generation.placed = False
         if end == len(prompt):
             self._writing.append(generation)
             self._choose(generation, 0)

@@ -37,6 +37,7 @@ class Generation:
         token: What was chosen and is not computed yet; None while the prompt is read.
         turn_tokens: What was read of its prompt since others had their turn.
         suspended: It has made way for a live conversation, which it does only once.
+        placed: It was let in while a live conversation waited, and nothing is computed since.
         again: Its sequence was lost, and is read a second time.
         given_up: Nobody takes its events any more.
     """
@@ -54,6 +55,7 @@ class Generation:
     token: int | None = None
     turn_tokens: int = 0
     suspended: bool = False
+    placed: bool = False
     again: bool = False
     given_up: bool = False
 

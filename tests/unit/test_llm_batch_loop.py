@@ -305,6 +305,17 @@ def test_other_work_makes_way_for_a_live_conversation_once_and_goes_on():
     _close(bench)
 
 
+def test_every_fourth_place_is_other_works_own():
+    bench = Bench(streams=1)
+    asked = [bench.ask([1] * 5, 3, live=True), bench.ask([40] * 5, 3)]
+    asked += [bench.ask([n] * 5, 3, live=True) for n in range(2, 9)]
+    bench.context.gate.set()
+    for generation in asked:
+        _received(generation)
+    assert bench.context.begun.index(40) in (3, 4)  # the first may be let in before it waits
+    _close(bench)
+
+
 def test_a_live_prompt_does_not_wait_for_the_one_that_made_way_for_it():
     bench = Bench(streams=1)
     bench.context.pause_s = 0.001
