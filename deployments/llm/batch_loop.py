@@ -304,8 +304,7 @@ class BatchLoop:
         held = generation.held
         if held is None:
             held = generation.held = self._cache.claim(generation.prompt)
-            self._counts.started += 1
-            self._counts.queue_s += time.perf_counter() - generation.submitted_at
+            self._count_start(generation)
         assert held.stream is not None  # noqa: S101 - it is in use
         prompt, start = generation.prompt.tokens, held.ready
         end = _end_of_piece(start, room, len(prompt))
@@ -333,6 +332,12 @@ class BatchLoop:
             generation.turn_tokens = generation.turn_tokens if first else 0
             self._reading.put(generation, live=generation.live, first=first)
         return end - start
+
+    def _count_start(self, generation: Generation) -> None:
+        if not generation.started:  # one that is read again has waited already
+            generation.started = True
+            self._counts.started += 1
+            self._counts.queue_s += time.perf_counter() - generation.submitted_at
 
     # ---- the reply ----
 

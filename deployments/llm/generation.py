@@ -36,6 +36,7 @@ class Generation:
         held: Its sequence, from when the first of its prompt is read.
         token: What was chosen and is not computed yet; None while the prompt is read.
         turn_tokens: What was read of its prompt since others had their turn.
+        started: Its prompt was begun, and its wait is counted.
         suspended: It has made way for a live conversation, which it does only once.
         placed: It was let in while a live conversation waited, and nothing is computed since.
         again: Its sequence was lost, and is read a second time.
@@ -54,6 +55,7 @@ class Generation:
     held: Held | None = None
     token: int | None = None
     turn_tokens: int = 0
+    started: bool = False
     suspended: bool = False
     placed: bool = False
     again: bool = False

@@ -416,6 +416,7 @@ def test_where_cells_are_missing_a_sequence_is_read_again(bench: Bench, kind: st
     bench.context.gate.set()
     assert _received(asked) == (_expected([1] * 50, 10), GenerationEnd("length", 50, 10))
     assert failed
+    assert bench.loop.counts().started == 1
 
 
 def test_where_cells_are_missing_for_good_the_request_fails(bench: Bench):
