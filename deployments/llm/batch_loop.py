@@ -249,11 +249,7 @@ class BatchLoop:
         try:
             self._context.write(streams, tokens, positions)
         except DecodeFailed as error:
-            if len(call) == 1:
-                self._mend(call[0], error)
-                return
-            for each in call:  # so that one sequence cannot break the others
-                self._write_together([each])
+            self._write_apart(call, error)
             return
         self._counts.write_s += time.perf_counter() - started
         self._counts.write_calls += 1
@@ -263,6 +259,22 @@ class BatchLoop:
                 each.held.tokens.append(each.token)
                 each.held.ready += 1
             self._choose(each, row)
+
+    def _write_apart(self, call: list[Generation], error: DecodeFailed) -> None:
+        """After a call that failed: each alone, so that one sequence cannot break the others."""
+        lost = [each for each in call if _note_loss(each, error)]
+        if len(call) == 1:
+            self._mend(call[0], error)
+            return
+        for each in call:
+            if each not in lost:
+                self._write_together([each])
+            elif each.again:
+                self._leave(each, error)
+            else:
+                self._discard(each)
+                each.again = True
+                self._read_again(each)
 
     def _mend(self, generation: Generation, error: DecodeFailed) -> None:
         """A sequence that could not be computed: where only cells were missing, once more."""
@@ -311,10 +323,12 @@ class BatchLoop:
         started = time.perf_counter()
         try:
             self._context.read(held.stream, prompt[start:end], start, of=generation)
-        except Aborted:
+        except Aborted as error:
+            _note_loss(generation, error)
             self._reading.put(generation, live=generation.live, first=True)
             return room  # it is stopped, and dropped in the next step
         except DecodeFailed as error:
+            _note_loss(generation, error)
             self._mend(generation, error)
             return room
         self._counts.read_s += time.perf_counter() - started
@@ -385,6 +399,15 @@ class BatchLoop:
         for generation in admitted:
             generation.chooser.close()
             generation.events.put(RuntimeError("the batch has ended"))
+
+
+def _note_loss(generation: Generation, error: DecodeFailed) -> bool:
+    """Note where a sequence lost all that was computed; whether it did."""
+    held = generation.held
+    if held is None or held.stream not in error.emptied:
+        return False
+    held.ready = held.settled = 0
+    return True
 
 
 def _stream(generation: Generation) -> int:

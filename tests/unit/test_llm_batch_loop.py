@@ -419,6 +419,44 @@ def test_where_cells_are_missing_a_sequence_is_read_again(bench: Bench, kind: st
     assert bench.loop.counts().started == 1
 
 
+def test_a_sequence_that_a_failure_emptied_is_read_again(bench: Bench):
+    asked = [bench.ask([n] * 40, 10) for n in range(4)]
+    failed: list[int] = []
+
+    def fails(kind: str, streams: Sequence[int]) -> DecodeFailed | None:
+        if kind == "read" or len(streams) < 4 or failed:
+            return None
+        failed.append(streams[2])
+        bench.context.streams[streams[2]].clear()
+        error = DecodeFailed(-3)
+        error.emptied = frozenset(failed)
+        return error
+
+    bench.context.fails = fails
+    bench.context.gate.set()
+    for n, generation in enumerate(asked):
+        assert _received(generation)[0] == _expected([n] * 40, 10)
+    assert failed
+
+
+def test_of_a_sequence_that_a_failure_emptied_nothing_is_kept(bench: Bench):
+    def fails(kind: str, streams: Sequence[int]) -> DecodeFailed | None:
+        if kind == "read":
+            return None
+        bench.context.streams[streams[0]].clear()
+        error = DecodeFailed(-3)
+        error.emptied = frozenset(streams)
+        return error
+
+    bench.context.fails = fails
+    bench.context.gate.set()
+    assert isinstance(_received(bench.ask([1] * 40, 10))[1], DecodeFailed)
+    bench.context.fails = lambda *_: None
+    bench.wait_idle()
+    assert bench.cache.held_tokens == 0
+    assert _received(bench.ask([1] * 40, 3))[0] == _expected([1] * 40, 3)
+
+
 def test_where_cells_are_missing_for_good_the_request_fails(bench: Bench):
     bench.context.fails = lambda *_: NoCells(1)
     asked = bench.ask([1] * 50, 10)
