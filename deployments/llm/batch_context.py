@@ -21,11 +21,15 @@ _ASK = ctypes.cast(ctypes.CDLL(None).strlen, llama_cpp.ggml_abort_callback)
 
 
 class DecodeFailed(RuntimeError):
-    """llama.cpp could not compute a batch; `code` is what it answered."""
+    """llama.cpp could not compute a batch; `code` is what it answered.
+
+    `emptied` are the streams that lost also what was computed before.
+    """
 
     def __init__(self, code: int) -> None:
         super().__init__(f"llama_decode answered {code}")
         self.code = code
+        self.emptied: frozenset[int] = frozenset()
 
 
 class Aborted(DecodeFailed):
@@ -94,8 +98,9 @@ class BatchContext:
             self._abortable = of
         try:
             self._decode()
-        except DecodeFailed:
-            self.keep(stream, start)
+        except DecodeFailed as error:
+            if not self.keep(stream, start):
+                error.emptied = frozenset([stream])
             raise
         finally:
             with self._guard:
@@ -112,9 +117,11 @@ class BatchContext:
         self._batch.logits[: len(tokens)] = 1
         try:
             self._decode()
-        except DecodeFailed:
-            for stream, position in zip(streams, at, strict=True):
-                self.keep(stream, position)
+        except DecodeFailed as error:
+            places = zip(streams, at, strict=True)
+            error.emptied = frozenset(
+                stream for stream, end in places if not self.keep(stream, end)
+            )
             raise
 
     def abort(self, of: object) -> None:

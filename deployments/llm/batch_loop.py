@@ -84,6 +84,7 @@ class BatchLoop:
         self._context, self._cache, self._tokens, self._limits = context, cache, tokens, limits
         self._changed = threading.Condition()
         self._inbox: deque[Generation] = deque()
+        self._admitted: set[Generation] = set()
         self._places = limits.streams + limits.queue
         self._closing = False
         self._failure: BaseException | None = None
@@ -109,6 +110,7 @@ class BatchLoop:
                 generation.chooser.close()
                 raise StageOverloaded("llm")
             self._places -= 1
+            self._admitted.add(generation)
             self._inbox.append(generation)
             self._changed.notify()
 
@@ -188,6 +190,8 @@ class BatchLoop:
         while len(self._waiting):
             if len(self._reading) + len(self._writing) < self._limits.streams:
                 generation = self._waiting.take()
+                if generation is not None:
+                    generation.placed = any(each.live for each in self._waiting)
             elif self._makes_way():
                 generation = self._waiting.take(lambda each: each.live)
             else:
@@ -198,7 +202,7 @@ class BatchLoop:
     def _makes_way(self) -> bool:
         """Take other work out of its stream where a live conversation waits; whether there is some."""
         admitted = [*self._reading, *self._writing]
-        bulk = [each for each in admitted if not (each.live or each.suspended)]
+        bulk = [each for each in admitted if not (each.live or each.suspended or each.placed)]
         if not bulk or not any(each.live for each in self._waiting):
             return False
         last = max(bulk, key=lambda each: each.submitted_at)
@@ -221,34 +225,31 @@ class BatchLoop:
     # ---- writing ----
 
     def _write(self) -> None:
-        exact = [each for each in self._writing if each.prompt.exact]
-        others = [each for each in self._writing if not each.prompt.exact]
+        # llama.cpp computes together only streams that follow each other.
+        writing = sorted(self._writing, key=_stream)
+        exact = [each for each in writing if each.prompt.exact]
+        others = [each for each in writing if not each.prompt.exact]
         width = self._limits.exact_streams
-        if len(self._writing) <= width:
-            exact, others = [], self._writing
+        if len(writing) <= width:
+            exact, others = [], writing
         calls = [exact[at : at + width] for at in range(0, len(exact), width)]
         for call in (*calls, others):
             if call:
-                self._write_together(list(call))
+                self._write_together(call)
 
     def _write_together(self, call: list[Generation]) -> None:
         streams, tokens, positions = [], [], []
         for each in call:
             assert each.held is not None  # noqa: S101 - what is written has been read
-            assert each.held.stream is not None  # noqa: S101
             assert each.token is not None  # noqa: S101
-            streams.append(each.held.stream)
+            streams.append(_stream(each))
             tokens.append(each.token)
             positions.append(each.held.ready)
         started = time.perf_counter()
         try:
             self._context.write(streams, tokens, positions)
         except DecodeFailed as error:
-            if len(call) == 1:
-                self._mend(call[0], error)
-                return
-            for each in call:  # so that one sequence cannot break the others
-                self._write_together([each])
+            self._write_apart(call, error)
             return
         self._counts.write_s += time.perf_counter() - started
         self._counts.write_calls += 1
@@ -258,6 +259,22 @@ class BatchLoop:
                 each.held.tokens.append(each.token)
                 each.held.ready += 1
             self._choose(each, row)
+
+    def _write_apart(self, call: list[Generation], error: DecodeFailed) -> None:
+        """After a call that failed: each alone, so that one sequence cannot break the others."""
+        lost = [each for each in call if _note_loss(each, error)]
+        if len(call) == 1:
+            self._mend(call[0], error)
+            return
+        for each in call:
+            if each not in lost:
+                self._write_together([each])
+            elif each.again:
+                self._leave(each, error)
+            else:
+                self._discard(each)
+                each.again = True
+                self._read_again(each)
 
     def _mend(self, generation: Generation, error: DecodeFailed) -> None:
         """A sequence that could not be computed: where only cells were missing, once more."""
@@ -299,18 +316,19 @@ class BatchLoop:
         held = generation.held
         if held is None:
             held = generation.held = self._cache.claim(generation.prompt)
-            self._counts.started += 1
-            self._counts.queue_s += time.perf_counter() - generation.submitted_at
+            self._count_start(generation)
         assert held.stream is not None  # noqa: S101 - it is in use
         prompt, start = generation.prompt.tokens, held.ready
         end = _end_of_piece(start, room, len(prompt))
         started = time.perf_counter()
         try:
             self._context.read(held.stream, prompt[start:end], start, of=generation)
-        except Aborted:
+        except Aborted as error:
+            _note_loss(generation, error)
             self._reading.put(generation, live=generation.live, first=True)
             return room  # it is stopped, and dropped in the next step
         except DecodeFailed as error:
+            _note_loss(generation, error)
             self._mend(generation, error)
             return room
         self._counts.read_s += time.perf_counter() - started
@@ -318,6 +336,7 @@ class BatchLoop:
         if held.settled == start:
             held.settled = end - end % GROUP_TOKENS
         held.ready = end
+        generation.placed = False
         if end == len(prompt):
             self._writing.append(generation)
             self._choose(generation, 0)
@@ -327,6 +346,12 @@ class BatchLoop:
             generation.turn_tokens = generation.turn_tokens if first else 0
             self._reading.put(generation, live=generation.live, first=first)
         return end - start
+
+    def _count_start(self, generation: Generation) -> None:
+        if not generation.started:  # one that is read again has waited already
+            generation.started = True
+            self._counts.started += 1
+            self._counts.queue_s += time.perf_counter() - generation.submitted_at
 
     # ---- the reply ----
 
@@ -358,6 +383,7 @@ class BatchLoop:
         generation.chooser.close()
         generation.events.put(error)
         with self._changed:
+            self._admitted.discard(generation)
             self._places += 1
 
     def _discard(self, generation: Generation) -> None:
@@ -369,12 +395,26 @@ class BatchLoop:
     def _end_all(self) -> None:
         with self._changed:
             self._closing = True
-            for generation in self._inbox:
-                self._waiting.put(generation, live=generation.live)
-            self._inbox.clear()
-        for generation in [*self._waiting, *self._reading, *self._writing]:
+            admitted = list(self._admitted)
+        for generation in admitted:
             generation.chooser.close()
             generation.events.put(RuntimeError("the batch has ended"))
+
+
+def _note_loss(generation: Generation, error: DecodeFailed) -> bool:
+    """Note where a sequence lost all that was computed; whether it did."""
+    held = generation.held
+    if held is None or held.stream not in error.emptied:
+        return False
+    held.ready = held.settled = 0
+    return True
+
+
+def _stream(generation: Generation) -> int:
+    """Where a sequence that is being written stands."""
+    assert generation.held is not None  # noqa: S101
+    assert generation.held.stream is not None  # noqa: S101
+    return generation.held.stream
 
 
 def _end_of_piece(start: int, room: int, length: int) -> int:

@@ -8,6 +8,7 @@ from deployments.llm.batch_context import BatchContext
 
 _ROUNDS = 2
 _SHORTEST_PROMPT = 5
+_LENGTHS = 16  # other ones for streams that stand together, and none longer than a batch may be
 
 
 def exact_streams(context: BatchContext) -> int:
@@ -17,7 +18,7 @@ def exact_streams(context: BatchContext) -> int:
     The context must be empty, and is so again afterwards.
     """
     streams = range(context.streams)
-    prompts = [_tokens(context, stream, _SHORTEST_PROMPT + stream) for stream in streams]
+    prompts = [_tokens(context, stream, _SHORTEST_PROMPT + stream % _LENGTHS) for stream in streams]
     for stream in streams:
         context.read(stream, prompts[stream][:-_ROUNDS], 0, of=None)
     alone = [row for stream in streams for row in _written(context, prompts, [stream])]

@@ -36,7 +36,9 @@ class Generation:
         held: Its sequence, from when the first of its prompt is read.
         token: What was chosen and is not computed yet; None while the prompt is read.
         turn_tokens: What was read of its prompt since others had their turn.
+        started: Its prompt was begun, and its wait is counted.
         suspended: It has made way for a live conversation, which it does only once.
+        placed: It was let in while a live conversation waited, and nothing is computed since.
         again: Its sequence was lost, and is read a second time.
         given_up: Nobody takes its events any more.
     """
@@ -53,7 +55,9 @@ class Generation:
     held: Held | None = None
     token: int | None = None
     turn_tokens: int = 0
+    started: bool = False
     suspended: bool = False
+    placed: bool = False
     again: bool = False
     given_up: bool = False
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from deployments.llm.prefix_tree import PrefixTree
+from deployments.llm.prefix_tree import PrefixTree, common_prefix
 
 # llama.cpp multiplies tokens in groups, and rounds the rest of a batch in another way.
 GROUP_TOKENS = 32
@@ -43,6 +43,8 @@ class Held:
         ready: How many of them are computed.
         settled: How many are, bit for bit, as an empty context would have them.
         shared: How many belong to the operator's own prompt, and may serve every owner.
+        begun: How many it had in common with the sequence that it goes on from.
+        prompt: How many were read as its prompt; those behind them are the reply.
         used: When it was last in use, by the cache's own count.
     """
 
@@ -54,6 +56,8 @@ class Held:
     stream: int | None = None
     saved: bytes | None = None
     busy: bool = False
+    begun: int = 0
+    prompt: int = 0
     used: int = 0
 
 
@@ -125,13 +129,8 @@ class SequenceCache:
         source, known = self._best(prompt)
         if known < _WORTH_COPYING:
             source, known = None, 0
-        moves = (
-            source is not None
-            and not source.busy
-            and source.owner == prompt.owner
-            and prompt.owner is not None
-            and known * 2 >= source.ready
-        )
+        common = 0 if source is None else common_prefix(source.tokens, prompt.tokens)
+        moves = source is not None and _goes_on(source, prompt, common)
         stream, there = self._stream_for(source, moves=moves)
         if source is not None and not there:
             known = self._filled(stream, source, known)
@@ -143,6 +142,7 @@ class SequenceCache:
         self._count(known, copied=known > 0 and not there)
         tokens = list(prompt.tokens)
         held = Held(prompt.owner, tokens, prompt.shared, known, settled, stream, busy=True)
+        held.begun, held.prompt = common, len(tokens)
         self._streams[stream] = held
         self._index(held)
         return held
@@ -224,18 +224,21 @@ class SequenceCache:
             stream = source.stream
             self._streams[stream], source.stream = None, None
             return stream, True
+        if moves and source in self._aside:
+            self._aside.remove(source)  # it makes room, and must not go for want of it
         idle = [n for n, held in enumerate(self._streams) if held is None or not held.busy]
         stream = min(idle, key=lambda n: self._when_used(n, source))
         held = self._streams[stream]
         if held is not None:
-            self._put_aside(held)
+            self._put_aside(held, source)
         return stream, held is not None and held is source
 
     def _when_used(self, stream: int, source: Held | None) -> tuple[bool, int]:
         held = self._streams[stream]
         return held is not None and held is source, 0 if held is None else held.used
 
-    def _put_aside(self, held: Held) -> None:
+    def _put_aside(self, held: Held, source: Held | None) -> None:
+        """Take a sequence out of its stream; `source` is what the stream is wanted for."""
         assert held.stream is not None  # noqa: S101 - only sequences in streams are put aside
         self._streams[held.stream] = None
         if held.ready <= self._aside_tokens:
@@ -245,7 +248,8 @@ class SequenceCache:
         if held.saved is None:
             self._evict(held)
         while sum(each.ready for each in self._aside) > self._aside_tokens:
-            self._evict(min(self._aside, key=lambda each: each.used))
+            others = [each for each in self._aside if each is not source]
+            self._evict(min(others, key=lambda each: each.used))
 
     def _filled(self, stream: int, source: Held, known: int) -> int:
         """Bring what is known into a stream; how many tokens of it are known there."""
@@ -285,6 +289,18 @@ class SequenceCache:
 def _whole_groups(tokens: int) -> int:
     """The count rounded down to where a batch may begin without another rounding."""
     return tokens - tokens % GROUP_TOKENS
+
+
+def _goes_on(source: Held, prompt: Prompt, common: int) -> bool:
+    """Whether a prompt takes the place of a sequence that ends otherwise.
+
+    What may be lost is its reply, heard in part or not at all, and of its prompt no more than a draft
+    of the last message. Where no more is common than with the sequence that it began from, the two
+    are conversations side by side, which only begin alike.
+    """
+    if source.busy or prompt.owner is None or source.owner != prompt.owner:
+        return False
+    return common >= min(source.prompt, source.ready) - 1 or common > source.begun > 0
 
 
 def _nearer(held: Held, other: Held) -> bool:

@@ -33,6 +33,7 @@ class FakeContext:
     gate: threading.Event = field(default_factory=threading.Event)
     calls: list[tuple[str, int]] = field(default_factory=list)
     begun: list[int] = field(default_factory=list)  # the first token of each prompt
+    written: list[list[int]] = field(default_factory=list)  # the streams of each call
     rows: list[int] = field(default_factory=list)
     fails: Callable[[str, Sequence[int]], DecodeFailed | None] = lambda *_: None
     aborted: object = None
@@ -62,6 +63,7 @@ class FakeContext:
             assert len(self.streams[stream]) == position
             self.streams[stream].append(token)
         self.calls.append(("write", len(streams)))
+        self.written.append(list(streams))
         self.rows = [_next(self.streams[stream]) for stream in streams]
 
     def abort(self, of: object) -> None:
@@ -209,6 +211,21 @@ def test_replies_are_written_together(bench: Bench):
     assert counts.read_tokens == 12
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_call_lists_its_streams_in_their_order(exact: bool):
+    bench = Bench(exact_streams=2)
+    bench.ask([0] * 600, 20, exact=exact)  # the others are read before its end
+    for n in range(1, 4):
+        bench.ask([n] * 3, 60, exact=exact)
+    bench.context.gate.set()
+    bench.wait_idle()
+    assert {stream for call in bench.context.written for stream in call} == {0, 1, 2, 3}
+    assert all(call == sorted(call) for call in bench.context.written)
+    if exact:
+        assert [0, 1] in bench.context.written
+    _close(bench)
+
+
 def test_a_long_prompt_never_holds_up_the_tokens_of_others(bench: Bench):
     short = bench.ask([1, 2, 3], 60)
     bench.ask([7] * 1500, 2)
@@ -285,6 +302,17 @@ def test_other_work_makes_way_for_a_live_conversation_once_and_goes_on():
         assert len(text) > 200
     # Nothing was computed twice.
     assert bench.loop.counts().read_tokens == 3 * 40 + 4 * 5
+    _close(bench)
+
+
+def test_every_fourth_place_is_other_works_own():
+    bench = Bench(streams=1)
+    asked = [bench.ask([1] * 5, 3, live=True), bench.ask([40] * 5, 3)]
+    asked += [bench.ask([n] * 5, 3, live=True) for n in range(2, 9)]
+    bench.context.gate.set()
+    for generation in asked:
+        _received(generation)
+    assert bench.context.begun.index(40) in (3, 4)  # the first may be let in before it waits
     _close(bench)
 
 
@@ -388,6 +416,45 @@ def test_where_cells_are_missing_a_sequence_is_read_again(bench: Bench, kind: st
     bench.context.gate.set()
     assert _received(asked) == (_expected([1] * 50, 10), GenerationEnd("length", 50, 10))
     assert failed
+    assert bench.loop.counts().started == 1
+
+
+def test_a_sequence_that_a_failure_emptied_is_read_again(bench: Bench):
+    asked = [bench.ask([n] * 40, 10) for n in range(4)]
+    failed: list[int] = []
+
+    def fails(kind: str, streams: Sequence[int]) -> DecodeFailed | None:
+        if kind == "read" or len(streams) < 4 or failed:
+            return None
+        failed.append(streams[2])
+        bench.context.streams[streams[2]].clear()
+        error = DecodeFailed(-3)
+        error.emptied = frozenset(failed)
+        return error
+
+    bench.context.fails = fails
+    bench.context.gate.set()
+    for n, generation in enumerate(asked):
+        assert _received(generation)[0] == _expected([n] * 40, 10)
+    assert failed
+
+
+def test_of_a_sequence_that_a_failure_emptied_nothing_is_kept(bench: Bench):
+    def fails(kind: str, streams: Sequence[int]) -> DecodeFailed | None:
+        if kind == "read":
+            return None
+        bench.context.streams[streams[0]].clear()
+        error = DecodeFailed(-3)
+        error.emptied = frozenset(streams)
+        return error
+
+    bench.context.fails = fails
+    bench.context.gate.set()
+    assert isinstance(_received(bench.ask([1] * 40, 10))[1], DecodeFailed)
+    bench.context.fails = lambda *_: None
+    bench.wait_idle()
+    assert bench.cache.held_tokens == 0
+    assert _received(bench.ask([1] * 40, 3))[0] == _expected([1] * 40, 3)
 
 
 def test_where_cells_are_missing_for_good_the_request_fails(bench: Bench):
@@ -411,6 +478,28 @@ def test_a_broken_batch_tells_everybody(bench: Bench):
         bench.loop.counts()
     with pytest.raises(RuntimeError):
         bench.ask([2] * 5)
+
+
+@pytest.mark.parametrize("kind", ["read", "save", "restore", "keep"])
+def test_a_batch_that_breaks_with_a_request_in_hand_tells_it_too(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    bench = Bench(streams=1)
+
+    def breaks(*_: object, **__: object) -> None:
+        raise ValueError("this was not foreseen")
+
+    monkeypatch.setattr(bench.context, kind, breaks)
+    bench.context.pause_s = 0.001
+    asked = [bench.ask([1] * 5, 200)]
+    bench.context.gate.set()
+    if kind not in ("read", "keep"):  # they break what makes way, and what comes back
+        asked[0].events.get(timeout=10)
+        asked.append(bench.ask([2] * 5, 3, live=True))
+    assert isinstance(_received(asked[0])[1], RuntimeError)
+    for generation in asked[1:]:
+        _received(generation)
+    _close(bench)
 
 
 def test_it_rests_when_there_is_nothing_to_do(bench: Bench):

@@ -131,6 +131,39 @@ def test_a_reply_that_was_cut_is_kept_as_far_as_it_was_heard(bench: Bench):
     assert bench.ask(_prompt((1, 100), (3, 7), (4, 20))) == 107
 
 
+def test_sessions_of_one_owner_leave_each_other_what_they_know(bench: Bench):
+    said = {"one": [(1, 400)], "other": [(1, 400)]}
+    read = []
+    for turn in range(6):
+        for n, parts in enumerate(said.values()):
+            parts.append((10 + 10 * n + turn, 20))
+            prompt = _prompt(*parts)
+            read.append(len(prompt.tokens) - bench.ask(prompt, reply=10))
+            parts.append((3, 10))
+    assert read == [420, 20] + [20] * 10
+    assert bench.cells.log == ["copy"]
+
+
+def test_sessions_that_began_with_the_same_words_part_for_good(bench: Bench):
+    said = [[(1, 400), (2, 3)], [(1, 400), (2, 3)]]
+    misses = []
+    for turn in range(6):
+        for n, parts in enumerate(said):
+            parts.append((10 + 10 * n + turn, 20))
+            prompt = _prompt(*parts, exact=turn % 2 == 1)
+            misses.append(len(prompt.tokens) - bench.ask(prompt, reply=10) > 100)
+            parts.append((3, 10))
+    assert sum(misses) == 1
+
+
+def test_a_draft_takes_the_place_of_the_draft_before_it(bench: Bench):
+    bench.ask(_prompt((1, 400)), reply=40)
+    for words in range(2, 9, 2):
+        assert bench.ask(_prompt((1, 400), (3, 40), (5, words), (6, 3)), reply=4) >= 438 + words
+    assert bench.cells.log == []
+    assert bench.cache.held_tokens == 440 + 8 + 3 + 4
+
+
 def test_the_same_prompt_reads_its_last_token_again(bench: Bench):
     bench.ask(_prompt((1, 100)))
     assert bench.ask(_prompt((1, 100))) == 99
@@ -197,6 +230,23 @@ def test_the_least_recently_used_is_forgotten_where_the_budget_ends():
     assert bench.ask(_prompt((1, 120), owner="a")) == 0
     assert bench.ask(_prompt((1, 120), owner="g")) == 100
     assert bench.cache.held_tokens <= 250 + STREAMS * 120
+
+
+def test_sequences_that_just_fit_all_stay():
+    bench = Bench(aside_tokens=100)
+    for owner in "abcd":
+        bench.ask(_prompt((1, 100), owner=owner))
+    for owner in "abcd" * 3:
+        assert bench.ask(_prompt((1, 100), owner=owner)) == 99
+    assert bench.cache.counts.evictions == 0
+
+
+def test_what_is_copied_from_beside_the_streams_is_not_forgotten_for_it():
+    bench = Bench(aside_tokens=150)
+    bench.ask(_prompt((1, 100), (2, 20), owner="a", shared=100))
+    for owner in "bcd":
+        bench.ask(_prompt((3, 100), owner=owner))
+    assert bench.ask(_prompt((1, 100), (4, 20), owner="e", shared=100)) == 100
 
 
 def test_without_a_budget_only_the_streams_hold_something():
