@@ -59,7 +59,7 @@ class BatchLimits:
 
     Attributes:
         streams: Sequences that are computed at the same time.
-        queue: Requests that may wait for a stream.
+        queue: Requests that may wait for a stream; the last quarter of these places is for live ones.
         batch_tokens: Tokens of prompts that a step reads, less those that it writes.
         exact_streams: How many repeatable replies a call may write without another rounding.
     """
@@ -68,6 +68,11 @@ class BatchLimits:
     queue: int
     batch_tokens: int
     exact_streams: int
+
+    @property
+    def for_live(self) -> int:
+        """Places that only live conversations may take."""
+        return min(max(self.queue // 4, 1), self.queue)
 
 
 class BatchLoop:
@@ -105,7 +110,7 @@ class BatchLoop:
             if self._failure is not None or self._closing:
                 generation.chooser.close()
                 raise RuntimeError("the batch has ended") from self._failure
-            if self._places <= 0:
+            if self._places <= (0 if generation.live else self._limits.for_live):
                 generation.chooser.close()
                 raise StageOverloaded("llm")
             self._places -= 1

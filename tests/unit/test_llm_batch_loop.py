@@ -255,14 +255,30 @@ def test_a_stop_inside_a_piece_of_the_prompt_ends_it(bench: Bench):
 
 def test_too_many_are_refused_and_their_places_come_back():
     bench = Bench(streams=2, queue=1)
-    asked = [bench.ask([n] * 5, 3) for n in range(3)]
+    asked = [bench.ask([n] * 5, 3, live=True) for n in range(3)]
     with pytest.raises(StageOverloaded):
-        bench.ask([9] * 5, 3)
+        bench.ask([9] * 5, 3, live=True)
     bench.context.gate.set()
     for generation in asked:
         _received(generation)
     bench.wait_idle()
     assert _received(bench.ask([9] * 5, 3))[0] == _expected([9] * 5, 3)
+    _close(bench)
+
+
+@pytest.mark.parametrize(("queue", "for_live"), [(0, 0), (1, 1), (2, 1), (16, 4)])
+def test_other_work_leaves_places_to_live_conversations(queue: int, for_live: int):
+    bench = Bench(streams=2, queue=queue)
+    for n in range(2 + queue - for_live):
+        bench.ask([n] * 5, 3)
+    with pytest.raises(StageOverloaded):
+        bench.ask([40] * 5, 3)
+    spoken = [bench.ask([30 + n] * 5, 3, live=True) for n in range(for_live)]
+    with pytest.raises(StageOverloaded):
+        bench.ask([41] * 5, 3, live=True)
+    bench.context.gate.set()
+    for n, generation in enumerate(spoken):
+        assert _received(generation)[0] == _expected([30 + n] * 5, 3)
     _close(bench)
 
 

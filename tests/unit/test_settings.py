@@ -154,6 +154,16 @@ def test_a_stage_takes_as_many_calls_as_its_engine_works_on(path: Path) -> None:
         assert options[stage]["max_ongoing_requests"] >= workers
 
 
+@pytest.mark.parametrize("path", YAMLS, ids=by_name)
+def test_the_language_models_own_queue_is_the_one_that_fills(path: Path) -> None:
+    settings, _ = load_settings(application(path)["args"], {})
+    places = settings.llm.parallel + getattr(settings.llm, "queue", 0)
+    options = options_of(path)["llm"]
+    assert options["max_ongoing_requests"] >= places
+    scaling = options.get("autoscaling_config", {})
+    assert scaling.get("target_ongoing_requests", settings.llm.parallel) == settings.llm.parallel
+
+
 @pytest.mark.parametrize("name", ["serve_config.yaml", "configs/test.yaml"])
 def test_a_configuration_for_one_machine_answers_that_machine_only(name: str) -> None:
     tree = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
