@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from deployments.errors import StageOverloaded
+from deployments.errors import StageOverloaded, StageUnavailable
 from deployments.llm.batch_context import Aborted, DecodeFailed, NoCells
 from deployments.llm.fair_queue import FairQueue
 from deployments.llm.generation import Generation
@@ -104,12 +104,12 @@ class BatchLoop:
 
         Raises:
             StageOverloaded: too many wait.
-            RuntimeError: the thread broke.
+            StageUnavailable: the thread broke.
         """
         with self._changed:
             if self._failure is not None or self._closing:
                 generation.chooser.close()
-                raise RuntimeError("the batch has ended") from self._failure
+                raise StageUnavailable("llm") from self._failure
             if self._places <= (0 if generation.live else self._limits.for_live):
                 generation.chooser.close()
                 raise StageOverloaded("llm")
@@ -379,7 +379,7 @@ class BatchLoop:
             self._inbox.clear()
         for generation in [*self._waiting, *self._reading, *self._writing]:
             generation.chooser.close()
-            generation.events.put(RuntimeError("the batch has ended"))
+            generation.events.put(StageUnavailable("llm"))
 
 
 def _end_of_piece(start: int, room: int, length: int) -> int:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from deployments.errors import StageOverloaded
+from deployments.errors import StageOverloaded, StageUnavailable
 from deployments.llm.batch_context import Aborted, DecodeFailed, NoCells
 from deployments.llm.batch_loop import BatchLimits, BatchLoop
 from deployments.llm.generation import Generation
@@ -422,10 +422,10 @@ def test_a_broken_batch_tells_everybody(bench: Bench):
     bench.context.fails = breaks
     asked = bench.ask([1] * 5, 10)
     bench.context.gate.set()
-    assert isinstance(_received(asked)[1], RuntimeError)
+    assert isinstance(_received(asked)[1], StageUnavailable)
     with pytest.raises(RuntimeError):
         bench.loop.counts()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(StageUnavailable):
         bench.ask([2] * 5)
 
 
@@ -447,7 +447,7 @@ def test_an_end_ends_all_requests(bench: Bench):
     closing.join(10)
     for generation in asked:
         _, end = _received(generation)
-        assert isinstance(end, RuntimeError | GenerationEnd)
+        assert isinstance(end, StageUnavailable | GenerationEnd)
 
 
 REQUEST = st.tuples(

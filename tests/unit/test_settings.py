@@ -164,6 +164,11 @@ def test_the_language_models_own_queue_is_the_one_that_fills(path: Path) -> None
     assert scaling.get("target_ongoing_requests", settings.llm.parallel) == settings.llm.parallel
 
 
+@pytest.mark.parametrize("path", YAMLS, ids=by_name)
+def test_a_broken_language_model_is_found_within_seconds(path: Path) -> None:
+    assert options_of(path)["llm"]["health_check_period_s"] <= 2
+
+
 @pytest.mark.parametrize("name", ["serve_config.yaml", "configs/test.yaml"])
 def test_a_configuration_for_one_machine_answers_that_machine_only(name: str) -> None:
     tree = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
