@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from deployments.messages import (
 from deployments.weights import resolve_weights
 
 PEER = Path(__file__).with_name("xllamacpp_peer.py")
+PARTS = ("throughput", "staggered", "single", "prefix", "cancel")
 WORDS = (
     "river", "stone", "garden", "winter", "letter", "market", "engine", "silver", "island", "window",
     "summer", "forest", "bridge", "candle", "planet", "button", "ladder", "coffee", "mirror", "violin",
@@ -65,14 +66,12 @@ def main() -> int:
     parser.add_argument("--batch-tokens", type=int, default=64)
     parser.add_argument("--gpu-layers", type=int, default=0)
     parser.add_argument("--peer", help="the Python of an environment with xllamacpp")
-    parser.add_argument(
-        "--only", choices=["throughput", "single", "prefix", "cancel"], action="append"
-    )
+    parser.add_argument("--only", choices=PARTS, action="append")
     options = parser.parse_args()
     print(machine())
     bench = Bench(options)
     goals: list[Goal] = []
-    for name in options.only or ("throughput", "single", "prefix", "cancel"):
+    for name in options.only or PARTS:
         goals += getattr(bench, name)()
     return conclude(goals)
 
@@ -134,6 +133,18 @@ class Bench:
             )
         return goals
 
+    def staggered(self) -> list[Goal]:
+        """Callers who come one after the other, and whose replies end in another order."""
+        systems: dict[str, Round] = {
+            "locked": lambda prompts, tokens: staggered(self.ask_llama, prompts, tokens),
+            "ours": lambda prompts, tokens: staggered(self.ask_engine, prompts, tokens),
+        }
+        timings = self.compared(systems, self.options.streams)
+        rates = {name: [rate(each) for each in rounds] for name, rounds in timings.items()}
+        for name, values in rates.items():
+            print(f"staggered, {name}: {statistics.median(values):.0f} tokens/s")
+        return [at_least("staggered over a locked Llama", paired(rates, "ours", "locked"), 1.5)]
+
     def single(self) -> list[Goal]:
         """One stream."""
         timings = self.compared({"bare": self.locked, "ours": self.ours}, 1)
@@ -176,10 +187,13 @@ class Bench:
         return at_once([lambda p=prompt: self.ask_engine(p, tokens) for prompt in prompts])
 
     def ask_engine(self, prompt: str, tokens: int) -> Timing:
+        return timed(self.engine, self.request(prompt, tokens))
+
+    def request(self, prompt: str, tokens: int) -> GenerationRequest:
         # Nobody stops early: the bare library and the peer go on behind the end, too.
         end = ((self.llama.token_eos(), -100.0),)
         sampling = Sampling(max_tokens=tokens, temperature=0, logit_bias=end)
-        return timed(self.engine, GenerationRequest(sampling=sampling, prompt=prompt))
+        return GenerationRequest(sampling=sampling, prompt=prompt)
 
     # ---- prefixes ----
 
@@ -211,33 +225,55 @@ class Bench:
 
     def cancel(self) -> list[Goal]:
         """The others' rate once a neighbour is gone, over that of a round without one."""
-        ratios, freed = [], []
+        ratios: list[float] = []
+        freed: list[int] = []
+        left: list[int] = []
         for number in range(self.options.rounds):
             pair = {}
             for name in ("alone", "after") if number % 2 else ("after", "alone"):
-                pair[name] = self.rate_behind_a_cancel(gone=name == "after", freed=freed)
+                pair[name] = self.rate_around_a_cancel(name == "after", freed, left)
             ratios.append(pair["after"] / pair["alone"])
         print(f"steps until the stream was free: {sorted(set(freed))}")
         return [
             at_least("neighbours' rate after a cancel", ratios, 0.97),
-            Goal("steps until a cancelled stream is free", max(freed, default=9), 2),
+            Goal("steps until a cancelled stream is free", max(freed), 1),
+            Goal("cells that a cancelled stream keeps", max(left), 0),
         ]
 
-    def rate_behind_a_cancel(self, *, gone: bool, freed: list[int]) -> float:
-        neighbours = self.options.streams - 1
-        stop = threading.Event()
+    def rate_around_a_cancel(self, gone: bool, freed: list[int], left: list[int]) -> float:  # noqa: FBT001
+        """The neighbours' rate from where all of them are half done; there, one more may go."""
+        half, stop = self.options.tokens, threading.Event()
+        length = 2 * half + 4 * self.options.streams
+        prompts = [text(self.options.prompt_tokens) for _ in range(self.options.streams)]
+        arrivals: list[list[float]] = [[] for _ in prompts[1:]]
+        threads = [
+            threading.Thread(target=self.note_arrivals, args=(prompt, length, each))
+            for prompt, each in zip(prompts[1:], arrivals, strict=True)
+        ]
         if gone:
-            sampling = Sampling(max_tokens=1000, temperature=0)
-            leaving = GenerationRequest(sampling=sampling, prompt=text(self.options.prompt_tokens))
-            events = self.engine.generate(leaving, stop)
-            next(events)
+            leaving = self.engine.generate(self.request(prompts[0], 1500), stop)
+            next(leaving)
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads) and min(map(len, arrivals)) < half:
+            time.sleep(0.0005)
+        if gone:
             before = self.engine.counts().steps
             stop.set()
-            while self.engine.counts().running:
+            streams = self.engine._cache._streams  # noqa: SLF001
+            while None not in streams:
                 time.sleep(0.0005)
             freed.append(self.engine.counts().steps - before)
-        prompts = [text(self.options.prompt_tokens) for _ in range(neighbours)]
-        return rate(self.ours(prompts, self.options.tokens))
+            left.append(self.engine._context.held(streams.index(None)))  # noqa: SLF001
+        for thread in threads:
+            thread.join()
+        return rate_together(arrivals, half)
+
+    def note_arrivals(self, prompt: str, tokens: int, arrivals: list[float]) -> None:
+        """When each token of a reply came."""
+        for event in self.engine.generate(self.request(prompt, tokens), threading.Event()):
+            if isinstance(event, TextDelta):
+                arrivals += [time.perf_counter()] * event.tokens
 
 
 class Peer:
@@ -302,6 +338,27 @@ def at_once(works: Sequence[Callable[[], Timing]]) -> list[Timing]:
     for thread in threads:
         thread.join()
     return [each for each in found if each is not None]
+
+
+def staggered(
+    ask: Callable[[str, int], Timing], prompts: list[str], tokens: int, pause_s: float = 0.1
+) -> list[Timing]:
+    """A reply more each pause, of half to one and a half times the tokens; from the first start on."""
+    count = len(prompts)
+
+    def later(number: int) -> Timing:
+        time.sleep(number * pause_s)
+        timing = ask(prompts[number], tokens // 2 + tokens * (count - number) // count)
+        return replace(timing, total_s=timing.total_s + number * pause_s)
+
+    return at_once([lambda n=number: later(n) for number in range(count)])
+
+
+def rate_together(arrivals: list[list[float]], half: int) -> float:
+    """Tokens a second of all, between where the last one is half done and where the first one ends."""
+    start = max(each[half - 1] for each in arrivals)
+    end = min(each[-1] for each in arrivals)
+    return sum(start < at <= end for each in arrivals for at in each) / (end - start)
 
 
 def rate(timings: list[Timing]) -> float:

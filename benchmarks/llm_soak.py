@@ -59,6 +59,7 @@ class Tally:
     cancelled: int = 0
     noise: int = 0
     wrong: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
 
 def cases(
@@ -118,18 +119,18 @@ def soak(engine: LlamaCppEngine, known: list[Case], seconds: float, callers: int
             sampling = Sampling(max_tokens=REPLY_TOKENS, temperature=0)
             if kind == "noise":
                 sampling = Sampling(max_tokens=chance.randint(1, 60), temperature=0.9)
-            stop, text, ended = threading.Event(), "", False
+            stop = threading.Event()
             if kind == "cancel":
                 threading.Timer(chance.random() * 1.5, stop.set).start()
-            for event in engine.generate(
-                GenerationRequest(case.messages, sampling, origin=origin), stop
-            ):
-                if isinstance(event, TextDelta):
-                    text += event.text
-                else:
-                    ended = True
-            with guard:
-                note(tally, case, kind, text, ended=ended)
+            request = GenerationRequest(case.messages, sampling, origin=origin)
+            try:
+                text, ended = answer(engine, request, stop)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the soak has failed
+                with guard:
+                    tally.errors.append(repr(error))
+            else:
+                with guard:
+                    note(tally, case, kind, text, ended=ended)
             time.sleep(chance.random() * 0.2)
 
     threads = [threading.Thread(target=call, args=(seed,)) for seed in range(callers)]
@@ -138,6 +139,19 @@ def soak(engine: LlamaCppEngine, known: list[Case], seconds: float, callers: int
     for thread in threads:
         thread.join()
     return tally
+
+
+def answer(
+    engine: LlamaCppEngine, request: GenerationRequest, stop: threading.Event
+) -> tuple[str, bool]:
+    """What was written, and whether it is the whole reply."""
+    text, ended = "", False
+    for event in engine.generate(request, stop):
+        if isinstance(event, TextDelta):
+            text += event.text
+        else:
+            ended = True
+    return text, ended
 
 
 def note(tally: Tally, case: Case, kind: str, text: str, *, ended: bool) -> None:
@@ -202,12 +216,12 @@ def main() -> int:
         memory.append(resident_mib())
         print(
             f"half {half}: {tally.checked} replies checked, {tally.cancelled} cancelled, "
-            f"{tally.noise} others, {len(tally.wrong)} wrong; left: {left or 'nothing'}; "
+            f"{tally.noise} others, {len(tally.wrong)} wrong, {len(tally.errors)} failed; left: {left or 'nothing'}; "
             f"{memory[-1]:.0f} MiB"
         )
-        for wrong in tally.wrong[:5]:
-            print(f"  {wrong}")
-        failed = failed or bool(tally.wrong) or bool(left) or tally.checked == 0
+        for flaw in (*tally.wrong[:5], *tally.errors[:5]):
+            print(f"  {flaw}")
+        failed = failed or bool(tally.wrong or tally.errors or left) or tally.checked == 0
     growth = memory[1] - memory[0]
     print(f"{engine.counts()}\nmemory grew by {growth:.0f} MiB behind the middle")
     return int(failed or growth > 100)

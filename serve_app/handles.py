@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from typing import Any, cast
+from uuid import uuid4
 
 from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import (
@@ -50,7 +51,7 @@ logger = logging.getLogger("ray.serve")
 
 _BY_VALUE_LIMIT_BYTES = 3 * 1024 * 1024
 _BUSY_S = 10.0
-_ATTEMPTS = 2  # a call whose replica dies before its first output goes to another one, once
+_ATTEMPTS = 2  # a call whose replica dies or broke before its first output goes to another one
 
 
 class _Stage:
@@ -104,8 +105,16 @@ class _Stage:
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
     async def _stream(
-        self, method: str, request: object, *, first_s: float, total_s: float, session: str = ""
+        self,
+        method: str,
+        request: object,
+        *,
+        first_s: float,
+        total_s: float,
+        session: str = "",
+        moves: bool = False,
     ) -> AsyncGenerator[Any, None]:
+        """The items of a stream; one that `moves` leaves a replica that says it is broken."""
         handle = self._to(method, stream=True)
         if session:
             handle = handle.options(session_id=session)
@@ -131,7 +140,12 @@ class _Stage:
                 if started or attempt == _ATTEMPTS:
                     raise StageUnavailable(self._stage) from None
             except (RayError, RayServeException, TimeoutError) as error:
-                raise self._named(error) from None
+                failure = self._named(error)
+                broken = isinstance(error, RayTaskError) and isinstance(failure, StageUnavailable)
+                if not (moves and broken) or started or attempt == _ATTEMPTS:
+                    raise failure from None
+                # A broken replica is idle, and its sessions' first one: any other session leads away.
+                handle = handle.options(session_id=uuid4().hex)
             finally:
                 if not ended:
                     items.cancel()
@@ -202,7 +216,12 @@ class LlmHandle(_Stage):
         origin = request.origin
         session = f"{origin.owner}/{origin.session}" if origin.session else ""
         return self._stream(
-            "generate", request, first_s=self._first_s, total_s=self._total_s, session=session
+            "generate",
+            request,
+            first_s=self._first_s,
+            total_s=self._total_s,
+            session=session,
+            moves=True,
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from deployments.errors import StageOverloaded
+from deployments.errors import StageOverloaded, StageUnavailable
 from deployments.llm.batch_context import Aborted, DecodeFailed, NoCells
 from deployments.llm.fair_queue import FairQueue
 from deployments.llm.generation import Generation
@@ -59,7 +59,7 @@ class BatchLimits:
 
     Attributes:
         streams: Sequences that are computed at the same time.
-        queue: Requests that may wait for a stream.
+        queue: Requests that may wait for a stream; the last quarter of these places is for live ones.
         batch_tokens: Tokens of prompts that a step reads, less those that it writes.
         exact_streams: How many repeatable replies a call may write without another rounding.
     """
@@ -68,6 +68,11 @@ class BatchLimits:
     queue: int
     batch_tokens: int
     exact_streams: int
+
+    @property
+    def for_live(self) -> int:
+        """Places that only live conversations may take."""
+        return min(max(self.queue // 4, 1), self.queue)
 
 
 class BatchLoop:
@@ -100,13 +105,13 @@ class BatchLoop:
 
         Raises:
             StageOverloaded: too many wait.
-            RuntimeError: the thread broke.
+            StageUnavailable: the thread broke.
         """
         with self._changed:
             if self._failure is not None or self._closing:
                 generation.chooser.close()
-                raise RuntimeError("the batch has ended") from self._failure
-            if self._places <= 0:
+                raise StageUnavailable("llm") from self._failure
+            if self._places <= (0 if generation.live else self._limits.for_live):
                 generation.chooser.close()
                 raise StageOverloaded("llm")
             self._places -= 1
@@ -398,7 +403,7 @@ class BatchLoop:
             admitted = list(self._admitted)
         for generation in admitted:
             generation.chooser.close()
-            generation.events.put(RuntimeError("the batch has ended"))
+            generation.events.put(StageUnavailable("llm"))
 
 
 def _note_loss(generation: Generation, error: DecodeFailed) -> bool:

@@ -96,6 +96,8 @@ class LlamaCppEngine:
             ContextOverflow: the prompt leaves no room for a token.
             InvalidParameter: the chat template refuses the conversation, the form of the reply
                 cannot be kept, or a token does not exist.
+            StageOverloaded: too many wait.
+            StageUnavailable: the engine broke.
         """
         self._check_biases(request.sampling)
         grammar = None if request.output is None else gbnf(request.output)

@@ -34,6 +34,7 @@ class LlmServer:
         Raises:
             ContextOverflow: the prompt alone does not fit into the context.
             StageOverloaded: too many requests wait.
+            StageUnavailable: the engine broke; another replica may answer.
         """
         with self._metrics.call() as call:
             events = iterate_in_thread(

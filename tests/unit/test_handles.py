@@ -18,7 +18,13 @@ from deployments.errors import (
     StageUnavailable,
     VoiceNotFound,
 )
-from deployments.messages import GenerationRequest, SpeechRequest, TextDelta, TranscriptionRequest
+from deployments.messages import (
+    GenerationRequest,
+    Origin,
+    SpeechRequest,
+    TextDelta,
+    TranscriptionRequest,
+)
 from serve_app.handles import LlmHandle, SttHandle, TtsHandle
 
 UTTERANCE = TranscriptionRequest(Pcm(b"\0\0" * 160, 16_000))
@@ -132,6 +138,27 @@ async def test_a_stream_is_tried_again_only_before_its_first_item() -> None:
             items.append(item)  # noqa: PERF401 - it ends with an error
     assert items == ["a"]
     assert len(handle.calls) == 2
+
+
+async def test_a_stream_whose_replica_broke_goes_to_any_replica_once() -> None:
+    broken = remote(StageUnavailable("llm"))
+    handle = Handle(streaming(then=broken), streaming("a"))
+    request = GenerationRequest((), origin=Origin("ada", "s1"))
+    assert [item async for item in LlmHandle(handle, TIMEOUTS).generate(request)] == ["a"]  # type: ignore[arg-type]
+    first, second = [seen["session_id"] for seen in handle.options_seen if "session_id" in seen]
+    assert (first, second != first) == ("ada/s1", True)
+    handle = Handle(streaming(then=broken), streaming(then=broken))
+    with pytest.raises(StageUnavailable):
+        await anext(LlmHandle(handle, TIMEOUTS).generate(request))  # type: ignore[arg-type]
+    assert all(call.cancelled for call in handle.calls)
+
+
+async def test_a_reply_that_was_begun_ends_with_the_error_of_its_replica() -> None:
+    handle = Handle(streaming("a", then=remote(StageUnavailable("llm"))))
+    stream = LlmHandle(handle, TIMEOUTS).generate(GenerationRequest(()))  # type: ignore[arg-type]
+    assert await anext(stream) == "a"
+    with pytest.raises(StageUnavailable):
+        await anext(stream)
 
 
 async def test_a_full_queue_of_the_voice_is_a_typed_error_of_its_stream() -> None:

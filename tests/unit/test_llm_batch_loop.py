@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from deployments.errors import StageOverloaded
+from deployments.errors import StageOverloaded, StageUnavailable
 from deployments.llm.batch_context import Aborted, DecodeFailed, NoCells
 from deployments.llm.batch_loop import BatchLimits, BatchLoop
 from deployments.llm.generation import Generation
@@ -272,14 +272,30 @@ def test_a_stop_inside_a_piece_of_the_prompt_ends_it(bench: Bench):
 
 def test_too_many_are_refused_and_their_places_come_back():
     bench = Bench(streams=2, queue=1)
-    asked = [bench.ask([n] * 5, 3) for n in range(3)]
+    asked = [bench.ask([n] * 5, 3, live=True) for n in range(3)]
     with pytest.raises(StageOverloaded):
-        bench.ask([9] * 5, 3)
+        bench.ask([9] * 5, 3, live=True)
     bench.context.gate.set()
     for generation in asked:
         _received(generation)
     bench.wait_idle()
     assert _received(bench.ask([9] * 5, 3))[0] == _expected([9] * 5, 3)
+    _close(bench)
+
+
+@pytest.mark.parametrize(("queue", "for_live"), [(0, 0), (1, 1), (2, 1), (16, 4)])
+def test_other_work_leaves_places_to_live_conversations(queue: int, for_live: int):
+    bench = Bench(streams=2, queue=queue)
+    for n in range(2 + queue - for_live):
+        bench.ask([n] * 5, 3)
+    with pytest.raises(StageOverloaded):
+        bench.ask([40] * 5, 3)
+    spoken = [bench.ask([30 + n] * 5, 3, live=True) for n in range(for_live)]
+    with pytest.raises(StageOverloaded):
+        bench.ask([41] * 5, 3, live=True)
+    bench.context.gate.set()
+    for n, generation in enumerate(spoken):
+        assert _received(generation)[0] == _expected([30 + n] * 5, 3)
     _close(bench)
 
 
@@ -473,10 +489,10 @@ def test_a_broken_batch_tells_everybody(bench: Bench):
     bench.context.fails = breaks
     asked = bench.ask([1] * 5, 10)
     bench.context.gate.set()
-    assert isinstance(_received(asked)[1], RuntimeError)
+    assert isinstance(_received(asked)[1], StageUnavailable)
     with pytest.raises(RuntimeError):
         bench.loop.counts()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(StageUnavailable):
         bench.ask([2] * 5)
 
 
@@ -520,7 +536,7 @@ def test_an_end_ends_all_requests(bench: Bench):
     closing.join(10)
     for generation in asked:
         _, end = _received(generation)
-        assert isinstance(end, RuntimeError | GenerationEnd)
+        assert isinstance(end, StageUnavailable | GenerationEnd)
 
 
 REQUEST = st.tuples(

@@ -12,7 +12,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from configs.environment import VARIABLES
 from configs.problems import SettingsError
-from configs.settings import AppSettings, load_settings
+from configs.settings import AppSettings, LlamaCppSettings, load_settings
 from scripts.write_configuration_doc import TARGET, write
 from serve_app.app import build_app
 
@@ -154,6 +154,21 @@ def test_a_stage_takes_as_many_calls_as_its_engine_works_on(path: Path) -> None:
         assert options[stage]["max_ongoing_requests"] >= workers
 
 
+@pytest.mark.parametrize("path", YAMLS, ids=by_name)
+def test_the_language_models_own_queue_is_the_one_that_fills(path: Path) -> None:
+    settings, _ = load_settings(application(path)["args"], {})
+    places = settings.llm.parallel + getattr(settings.llm, "queue", 0)
+    options = options_of(path)["llm"]
+    assert options["max_ongoing_requests"] >= places
+    scaling = options.get("autoscaling_config", {})
+    assert scaling.get("target_ongoing_requests", settings.llm.parallel) == settings.llm.parallel
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=by_name)
+def test_a_broken_language_model_is_found_within_seconds(path: Path) -> None:
+    assert options_of(path)["llm"]["health_check_period_s"] <= 2
+
+
 @pytest.mark.parametrize("name", ["serve_config.yaml", "configs/test.yaml"])
 def test_a_configuration_for_one_machine_answers_that_machine_only(name: str) -> None:
     tree = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
@@ -166,6 +181,17 @@ def test_the_three_models_of_the_gpu_configuration_fill_one_card() -> None:
     fractions = {stage: options[stage]["ray_actor_options"]["num_gpus"] for stage in STAGES}
     assert sum(fractions.values()) == pytest.approx(1.0)
     assert "num_gpus" not in options["dialogue"]["ray_actor_options"]
+
+
+@pytest.mark.parametrize("name", ["gpu.yaml", "cluster.yaml"])
+def test_the_language_model_leaves_the_others_room_on_the_card(name: str) -> None:
+    llm = load_settings(application(ROOT / "configs" / name)["args"], {})[0].llm
+    assert isinstance(llm, LlamaCppSettings)
+    assert (llm.cache_type_k, llm.cache_type_v) == ("q8_0", "q8_0")
+    token = 48 * 8 * 256 * 2 * 34 / 32  # Gemma 3 12B: layers, heads, their size, K and V, q8_0
+    cells_gb = llm.parallel * llm.context_tokens * token / 1e9
+    weights_gb, computing_gb, others_gb = 6.9, 1.1, 2.5 + 7
+    assert weights_gb + cells_gb + computing_gb + others_gb < 0.9 * 24
 
 
 def test_every_gpu_stage_is_told_to_use_its_card() -> None:
