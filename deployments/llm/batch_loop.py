@@ -133,14 +133,15 @@ class BatchLoop:
         if self._failure is not None:
             raise RuntimeError("the batch has ended") from self._failure
         cache = self._cache.counts
+        waiting = len(self._waiting) + len(self._inbox)
         return replace(
             self._counts,
             reused_tokens=cache.reused_tokens,
             cache_hits=cache.hits,
             cache_misses=cache.misses,
             evictions=cache.evictions,
-            waiting=len(self._waiting) + len(self._inbox),
-            running=len(self._reading) + len(self._writing),
+            waiting=waiting,
+            running=max(len(self._admitted) - waiting, 0),
         )
 
     def close(self) -> None:
@@ -386,10 +387,10 @@ class BatchLoop:
             self._cache.release(generation.held)
             generation.held = None
         generation.chooser.close()
-        generation.events.put(error)
         with self._changed:
             self._admitted.discard(generation)
             self._places += 1
+        generation.events.put(error)  # last: who hears it may ask again at once
 
     def _discard(self, generation: Generation) -> None:
         self._waiting.discard(generation)
