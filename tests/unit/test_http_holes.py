@@ -153,7 +153,7 @@ def test_ten_thousand_ranges_cost_nothing(served: Served, path: str) -> None:
     start = time.perf_counter()
     response = served.client.get(path, headers={"Range": TEN_THOUSAND_RANGES})
     assert response.status_code in (200, 416)
-    assert time.perf_counter() - start < 5  # CVE-2025-62727 takes minutes
+    assert time.perf_counter() - start < 30  # CVE-2025-62727 takes minutes
 
 
 def test_ranges_of_speech_are_not_obeyed(served: Served) -> None:
