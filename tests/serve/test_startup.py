@@ -63,7 +63,7 @@ LAUNCHED = {
     ),
     "a GGUF that is not here, and a hosted service": Mistake(
         (
-            "Warning: OPENAI_API_KEY has no meaning here.",
+            "Warning: OPENAI_API_KEY (remote_keys.openai) is not used",
             "llm.model",
             "/nowhere/gemma.gguf",
         ),
