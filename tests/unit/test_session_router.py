@@ -53,7 +53,7 @@ def _call(http_request: str, session: str = "") -> PendingRequest:
 
 
 async def _replicas(router: SessionRouter, calls: list[PendingRequest]) -> list[str]:
-    choices: list[Any] = [router._choose_replica_for_request(call) for call in calls]  # noqa: SLF001 - what Serve calls
+    choices: list[Any] = [router._choose_replica_for_request(call) for call in calls]  # pyright: ignore[reportPrivateUsage] - what Serve calls
     async with asyncio.timeout(30):
         chosen = await asyncio.gather(*choices)
     return [replica.replica_id.unique_id for replica in chosen]
