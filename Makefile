@@ -78,7 +78,7 @@ bench-memory: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.upload_memory $(ARGS)
 
 # The development set holds the runtime set.
-LOCKS := requirements/bootstrap.lock requirements/build.lock pyproject.toml scripts/setup.sh
+LOCKS := requirements/bootstrap.lock requirements/build.lock pyproject.toml scripts/setup.sh $(wildcard scripts/llama_cpp/*)
 
 .venv/.runtime: requirements/runtime.lock $(LOCKS) $(LLAMA_CHANGED)
 	@if [ -f .venv/.dev ]; then scripts/setup.sh dev && touch .venv/.dev; else scripts/setup.sh runtime; fi

@@ -144,11 +144,20 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the reply; `tokens` counts the model's tokens in it."""
+
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """A conversation to continue, or (`prompt`) a bare text without any chat template.
 
     `drop_oldest` lets the engine leave out the oldest turns where the context is too small, the
-    system message and the last turn never.
+    system message and the last turn never. `written` is what the caller has of the reply already,
+    from a replica that was lost: the engine goes on behind it.
     """
 
     messages: tuple[ChatMessage, ...] = ()
@@ -157,14 +166,7 @@ class GenerationRequest:
     output: JsonOutput | ToolOutput | None = None
     drop_oldest: bool = False
     origin: Origin = field(default_factory=Origin)
-
-
-@dataclass(frozen=True, slots=True)
-class TextDelta:
-    """A piece of the reply; `tokens` counts the model's tokens in it."""
-
-    text: str
-    tokens: int
+    written: TextDelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

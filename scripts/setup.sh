@@ -23,25 +23,29 @@ if [ ! -x .venv/bin/python ]; then
 fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
 
-# No tests, examples, server or multimodal tools of llama.cpp are built.
-options=(--config-settings-package llama-cpp-python:cmake.define.LLAVA_BUILD=OFF)
+# No tests, examples, server or multimodal tools of llama.cpp are built; a kernel is added (docs/adr/0023).
+define() { options+=(--config-settings-package "llama-cpp-python:cmake.define.$1"); }
+options=()
 built=$(cat .venv/.llama 2>/dev/null || true)
 wanted=${LLAMA_CMAKE_ARGS-$built}
-for option in $wanted; do
-  options+=(--config-settings-package "llama-cpp-python:cmake.define.${option#-D}")
+for option in LLAVA_BUILD=OFF $wanted; do
+  define "${option#-D}"
 done
+kernels=$(cat scripts/llama_cpp/* | sha256sum | cut -c1-16)
+[ "$wanted $kernels" = "$built $(cat .venv/.llama-kernels 2>/dev/null || true)" ] || changed=yes
 
 # The wheel is kept in the user's cache, by all that it depends on: the next .venv takes seconds. (uv
 # builds again where an index lets nothing be cached.)
 uv() { .venv/bin/uv "$@" --quiet --python .venv/bin/python; }
-key=$({ grep -A2 '^llama-cpp-python==' "$lock"; cat requirements/build.lock; echo "${options[*]}"; c++ --version
-  uname -m; grep -m1 '^flags' /proc/cpuinfo || true; } | sha256sum | cut -c1-16)
+key=$({ grep -A2 '^llama-cpp-python==' "$lock"; cat requirements/build.lock; echo "${options[*]} $kernels"
+  c++ --version; uname -m; grep -m1 '^flags' /proc/cpuinfo || true; } | sha256sum | cut -c1-16)
 kept=${XDG_CACHE_HOME:-$HOME/.cache}/gemmavoice-serve/wheels/$key
+define "CMAKE_PROJECT_ggml_INCLUDE=$PWD/scripts/llama_cpp/kernels.cmake"
 if compgen -G "$kept/*.whl" >/dev/null; then
-  [ "$wanted" = "$built" ] || uv pip uninstall llama-cpp-python
+  [ -z "${changed-}" ] || uv pip uninstall llama-cpp-python
   uv pip install --no-deps "$kept"/*.whl
-elif [ "$wanted" != "$built" ]; then
-  options+=(--reinstall-package llama-cpp-python)
+elif [ -n "${changed-}" ]; then
+  options+=(--reinstall-package llama-cpp-python)  # uv does not see that the kernel is another one
 fi
 say "installing $(grep -c '^[a-z0-9].*==' "$lock") locked packages, with models; llama.cpp is compiled the first time (about 8 minutes on 2 cores)"
 (trap 'kill $! 2>/dev/null; exit' TERM
@@ -55,6 +59,7 @@ if [ -n "$wheel" ]; then
   mkdir -p "$kept" && cp "$wheel" "$kept"
 fi
 printf '%s' "$wanted" >.venv/.llama
+printf '%s' "$kernels" >.venv/.llama-kernels
 uv pip install --no-deps --no-build-isolation -e .
 
 if [ "$1" = dev ]; then

@@ -8,6 +8,8 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, cast
 from uuid import uuid4
 
@@ -39,6 +41,7 @@ from deployments.messages import (
     Segment,
     Session,
     SpeechRequest,
+    TextDelta,
     Ticket,
     Transcript,
     TranscriptionRequest,
@@ -51,7 +54,12 @@ logger = logging.getLogger("ray.serve")
 
 _BY_VALUE_LIMIT_BYTES = 3 * 1024 * 1024
 _BUSY_S = 10.0
+_RESUMES = 2  # so often a reply may lose its replica
 _ATTEMPTS = 2  # a call whose replica dies or broke before its first output goes to another one
+
+
+class _ReplicaLost(StageUnavailable):
+    """What a call began on is gone."""
 
 
 class _Stage:
@@ -138,12 +146,13 @@ class _Stage:
             except RayActorError:
                 self._answered_at = None
                 if started or attempt == _ATTEMPTS:
-                    raise StageUnavailable(self._stage) from None
+                    raise _ReplicaLost(self._stage) from None
             except (RayError, RayServeException, TimeoutError) as error:
                 failure = self._named(error)
-                broken = isinstance(error, RayTaskError) and isinstance(failure, StageUnavailable)
-                if not (moves and broken) or started or attempt == _ATTEMPTS:
+                if not (moves and _is_broken(error, failure)):
                     raise failure from None
+                if started or attempt == _ATTEMPTS:
+                    raise _ReplicaLost(self._stage) from None
                 # A broken replica is idle, and its sessions' first one: any other session leads away.
                 handle = handle.options(session_id=uuid4().hex)
             finally:
@@ -175,6 +184,11 @@ class _Stage:
             case _:
                 logger.error("stage failed", exc_info=error, extra={"stage": self._stage})
                 return StageFailed(self._stage)
+
+
+def _is_broken(error: Exception, failure: SpeechError) -> bool:
+    """Whether the replica itself says that it can do no more."""
+    return isinstance(error, RayTaskError) and isinstance(failure, StageUnavailable)
 
 
 _END = object()
@@ -211,8 +225,24 @@ class LlmHandle(_Stage):
         super().__init__("llm", handle)
         self._first_s, self._total_s = timeouts.llm_first_token_s, timeouts.llm_s
 
-    def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
-        """The reply as it is written."""
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
+        """The reply as it is written; where its replica is lost, another one goes on with it."""
+        text, tokens, resumes = "", 0, 0
+        while True:
+            try:
+                async with aclosing(self._written(request)) as events:
+                    async for event in events:
+                        if isinstance(event, TextDelta):
+                            text, tokens = text + event.text, tokens + event.tokens
+                        yield event
+                    return
+            except _ReplicaLost:
+                resumes += 1
+                if not text or resumes > _RESUMES:
+                    raise
+                request = replace(request, written=TextDelta(text, tokens))
+
+    def _written(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         origin = request.origin
         session = f"{origin.owner}/{origin.session}" if origin.session else ""
         return self._stream(

@@ -363,6 +363,9 @@ class BatchLoop:
 
     def _choose(self, generation: Generation, row: int) -> None:
         """Choose the token after a row of the last call, and hand over what it writes."""
+        if generation.written:
+            generation.token = generation.written.popleft()
+            return
         try:
             token = generation.chooser.next_token(row)
         except RuntimeError as error:

@@ -24,7 +24,8 @@ class LlmEngine(Protocol):
         then no `GenerationEnd` is given. The engine is usable at once afterwards.
 
         A reply with an `output` has its form, also where it is cut off at the greatest length; when
-        the form is complete the reply ends.
+        the form is complete the reply ends. Of a reply that is `written` in part only the rest is
+        yielded; the tokens of the end count all of it.
 
         Raises:
             ContextOverflow: the prompt alone does not fit into the context.

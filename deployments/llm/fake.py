@@ -15,6 +15,7 @@ from deployments.messages import (
     GenerationEvent,
     GenerationRequest,
     JsonOutput,
+    TextDelta,
     ToolOutput,
 )
 
@@ -46,13 +47,15 @@ class FakeLlmEngine:
         """
         if request.sampling.logit_bias:
             raise InvalidParameter("logit_bias", "this model has no tokens with numbers.")
-        written = _TOKEN.findall(self._written(request))
+        done = request.written or TextDelta("", 0)
+        tokens = _TOKEN.findall(self._written(request).removeprefix(done.text))
         prompt_tokens, dropped = self._read(request)
         room = self._settings.context_tokens - prompt_tokens
         if room < 1:
             raise ContextOverflow(prompt_tokens, self._settings.context_tokens)
-        reply = Reply(TextAssembler(request.sampling.stop), min(request.sampling.max_tokens, room))
-        for index, token in enumerate(written):
+        most = min(request.sampling.max_tokens, room)
+        reply = Reply(TextAssembler(request.sampling.stop), most, done.tokens)
+        for index, token in enumerate(tokens):
             if stop.wait(self._pause_s(index)):
                 return
             yield from reply.add(token.encode())

@@ -3,6 +3,7 @@
 import queue
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -41,6 +42,7 @@ class Generation:
         placed: It was let in while a live conversation waited, and nothing is computed since.
         again: Its sequence was lost, and is read a second time.
         given_up: Nobody takes its events any more.
+        written: What comes first in the reply, and is with the caller already.
     """
 
     prompt: Prompt
@@ -60,6 +62,7 @@ class Generation:
     placed: bool = False
     again: bool = False
     given_up: bool = False
+    written: deque[int] = field(default_factory=deque[int])
 
     @property
     def is_stopped(self) -> bool:

@@ -8,11 +8,17 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from configs.settings import LlamaCppSettings
-from deployments.errors import ContextOverflow, InvalidParameter, InvalidSetting
+from deployments.errors import (
+    ContextOverflow,
+    InvalidParameter,
+    InvalidSetting,
+    StageUnavailable,
+)
 from deployments.llm.batch_context import BatchContext
 from deployments.llm.batch_loop import BatchLimits, BatchLoop
 from deployments.llm.chat_template import (
@@ -34,9 +40,11 @@ from deployments.llm.window import room_for_prompt, shortened
 from deployments.messages import (
     BatchCounts,
     ChatMessage,
+    GenerationEnd,
     GenerationEvent,
     GenerationRequest,
     Sampling,
+    TextDelta,
 )
 
 # llama.cpp draws a seed of its own for 0xFFFFFFFF.
@@ -102,20 +110,33 @@ class LlamaCppEngine:
         self._check_biases(request.sampling)
         grammar = None if request.output is None else gbnf(request.output)
         prompt, dropped = self._prompt(request)
-        room = self._context_tokens - len(prompt.tokens)
+        prompt_tokens = len(prompt.tokens)
+        room = self._context_tokens - prompt_tokens
         if room < 1:
-            raise ContextOverflow(len(prompt.tokens), self._context_tokens)
+            raise ContextOverflow(prompt_tokens, self._context_tokens)
         if stop.is_set():
+            return
+        most = min(request.sampling.max_tokens, room)
+        sampler = self._sampler(request, grammar)
+        begun = self._go_on(request, sampler)
+        written = 0 if request.written is None else request.written.tokens
+        if written >= most or len(begun) >= room:
+            sampler.close()
+            yield GenerationEnd("length", prompt_tokens, written, dropped)
             return
         generation = Generation(
             prompt,
-            self._sampler(request, grammar),
-            Reply(self._assembler(request), min(request.sampling.max_tokens, room)),
+            sampler,
+            Reply(self._assembler(request), most, written),
             stop,
             live=request.origin.live,
-            prompt_tokens=len(prompt.tokens),
+            prompt_tokens=prompt_tokens,
             dropped_messages=dropped,
         )
+        if prompt.exact:  # to write it again rounds as it did; to read it is quicker
+            generation.written.extend(begun)
+        else:
+            generation.prompt = replace(prompt, tokens=prompt.tokens + begun)
         self._loop.submit(generation)
         try:
             yield from self._events(generation, stop)
@@ -142,6 +163,25 @@ class LlamaCppEngine:
                 raise delivery
             yield delivery
 
+    def _go_on(self, request: GenerationRequest, sampler: TokenSampler) -> list[int]:
+        """The tokens of what is written of a reply, which the sampler takes as its own."""
+        if request.written is None:
+            return []
+        # The space that a base model begins with is not in what was shown.
+        space = " " if self._strips_start(request) else ""
+        tokens = self._vocabulary.plain(space + request.written.text)
+        try:
+            sampler.accept(tokens)
+        except RuntimeError as error:
+            sampler.close()
+            raise StageUnavailable("llm") from error
+        return tokens
+
+    def _strips_start(self, request: GenerationRequest) -> bool:
+        return (
+            request.prompt is None and request.output is None and self._template.source.strip_start
+        )
+
     def _sampler(self, request: GenerationRequest, grammar: str | None) -> TokenSampler:
         seed = request.sampling.seed
         drawn = secrets.randbelow(_SEEDS) if seed is None else seed % _SEEDS
@@ -166,7 +206,7 @@ class LlamaCppEngine:
             return TextAssembler(request.sampling.stop)
         source = self._template.source
         stop = (*request.sampling.stop, *source.stop)
-        return TextAssembler(stop, strip_start=source.strip_start)
+        return TextAssembler(stop, strip_start=source.strip_start and request.written is None)
 
     def _prompt(self, request: GenerationRequest) -> tuple[Prompt, int]:
         """What to read, and how many messages are not in it."""

@@ -55,17 +55,17 @@ class TextAssembler:
 
 
 class Reply:
-    """One reply as it is written, token by token.
+    """One reply as it is written, token by token; `written` of them are with the caller already.
 
     Attributes:
         finish_reason: Why it is over; None while it goes on.
     """
 
-    def __init__(self, text: TextAssembler, max_tokens: int) -> None:
+    def __init__(self, text: TextAssembler, max_tokens: int, written: int = 0) -> None:
         self.finish_reason: FinishReason | None = None
         self._text = text
         self._max_tokens = max_tokens
-        self._tokens = 0
+        self._tokens = written
         self._unsent = 0
 
     def add(self, data: bytes) -> Iterator[TextDelta]:

@@ -50,6 +50,19 @@ class TokenSampler:
         if self._grammar is not None:
             llama_cpp.llama_sampler_free(self._grammar)
 
+    def accept(self, tokens: Sequence[int]) -> None:
+        """Go on behind these tokens of the reply.
+
+        Raises:
+            RuntimeError: the grammar does not allow one of them.
+        """
+        for token in tokens:
+            if self._grammar is not None:
+                if not self._fits(token, self._grammar):
+                    raise RuntimeError("what is written does not fit the grammar")
+                llama_cpp.llama_sampler_accept(self._grammar, token)
+            llama_cpp.llama_sampler_accept(self._chain, token)
+
     def next_token(self, row: int) -> int:
         """The token after a row of the context's last call.
 

@@ -61,7 +61,7 @@ class Vocabulary:
         """
         tokens: list[int] = []
         for run in self._runs(parts):
-            tokens += [run] if isinstance(run, int) else self._plain(run)
+            tokens += [run] if isinstance(run, int) else self.plain(run)
         bos = self._llama.token_bos()
         if llama_cpp.llama_vocab_get_add_bos(self._vocab) and tokens[:1] != [bos]:
             tokens.insert(0, bos)
@@ -69,7 +69,13 @@ class Vocabulary:
 
     def count(self, text: str) -> int:
         """How many tokens a text has, without any template."""
-        return len(self._plain(text))
+        return len(self.plain(text))
+
+    def plain(self, text: str) -> list[int]:
+        """The tokens of a text, without any template and without the one that begins a prompt."""
+        if not text:
+            return []
+        return self._llama.tokenize(text.encode("utf-8", "replace"), add_bos=False, special=False)
 
     def _runs(self, parts: Sequence[PromptPart]) -> Iterator[int | str]:
         """Control tokens of the template, and whole texts between them.
@@ -109,11 +115,6 @@ class Vocabulary:
         if after and self._attributes.get(after, 0) & llama_cpp.LLAMA_TOKEN_ATTR_LSTRIP:
             text = text.rstrip()
         return text
-
-    def _plain(self, text: str) -> list[int]:
-        if not text:
-            return []
-        return self._llama.tokenize(text.encode("utf-8", "replace"), add_bos=False, special=False)
 
     def _text(self, token: int) -> str:
         if token < 0:

@@ -465,3 +465,36 @@ def test_a_last_turn_that_does_not_fit_is_refused(engine: LlmEngine) -> None:
     messages = (*_dialogue(3), ChatMessage("assistant", "Hm."), ChatMessage("user", "w " * 900))
     with pytest.raises(ContextOverflow):
         _written(engine, GenerationRequest(messages, GREEDY, drop_oldest=True))
+
+
+@pytest.mark.parametrize("taken", [1, 5, 12])
+def test_a_reply_that_is_written_in_part_is_gone_on_with(engine: LlmEngine, taken: int) -> None:
+    """As after the loss of a replica; the one who takes over reads what is written."""
+    *deltas, end = _events(engine)
+    assert isinstance(end, GenerationEnd)
+    texts = [delta for delta in deltas if isinstance(delta, TextDelta)]
+    begun, rest = texts[:taken], texts[taken:]
+    written = TextDelta("".join(each.text for each in begun), sum(each.tokens for each in begun))
+    request = GenerationRequest(QUESTION, GREEDY, written=written)
+    *more, new_end = engine.generate(request, threading.Event())
+    text = "".join(delta.text for delta in more if isinstance(delta, TextDelta))
+    assert text == "".join(each.text for each in rest)
+    assert new_end == end
+
+
+def test_a_form_that_is_written_in_part_is_completed(engine: LlmEngine) -> None:
+    schema = json.dumps(
+        {
+            "type": "object",
+            "properties": {"name": {"type": "string"}},
+            "required": ["name"],
+            "additionalProperties": False,
+        }
+    )
+    sampling = dataclasses.replace(GREEDY, max_tokens=200)
+    begun = TextDelta('{"name": "', 4)
+    request = GenerationRequest(QUESTION, sampling, output=JsonOutput(schema), written=begun)
+    *deltas, end = engine.generate(request, threading.Event())
+    assert isinstance(end, GenerationEnd)
+    text = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
+    assert isinstance(json.loads(begun.text + text)["name"], str)

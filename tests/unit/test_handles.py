@@ -161,6 +161,45 @@ async def test_a_reply_that_was_begun_ends_with_the_error_of_its_replica() -> No
         await anext(stream)
 
 
+class Asked(Handle):
+    """A handle that notes what it is asked for."""
+
+    def __init__(self, *behaviours: Callable[[], Any]) -> None:
+        super().__init__(*behaviours)
+        self.requests: list[Any] = []
+
+    def remote(self, *arguments: Any) -> Call:
+        self.requests += arguments
+        return super().remote()
+
+
+@pytest.mark.parametrize("loss", [RayActorError(), remote(StageUnavailable("llm"))])
+async def test_a_reply_whose_replica_is_lost_is_written_on_by_another(loss: Exception) -> None:
+    handle = Asked(
+        streaming(TextDelta("One", 1), TextDelta(" two", 2), then=loss),
+        streaming(TextDelta(" three", 1), then=loss),
+        streaming(TextDelta(" four", 1)),
+    )
+    request = GenerationRequest((), origin=Origin("ada", "s1"))
+    stream = LlmHandle(handle, TIMEOUTS).generate(request)  # type: ignore[arg-type]
+    assert "".join([item.text async for item in stream]) == "One two three four"  # type: ignore[union-attr]
+    assert [asked.written for asked in handle.requests] == [
+        None,
+        TextDelta("One two", 3),
+        TextDelta("One two three", 4),
+    ]
+
+
+async def test_a_reply_that_loses_replica_after_replica_ends_with_an_error() -> None:
+    handle = Handle(*[streaming(TextDelta("a", 1), then=RayActorError())] * 4)
+    stream = LlmHandle(handle, TIMEOUTS).generate(GenerationRequest(()))  # type: ignore[arg-type]
+    received: list[Any] = []
+    with pytest.raises(StageUnavailable):
+        async for item in stream:
+            received.append(item)  # noqa: PERF401 - it ends with an error
+    assert len(received) == len(handle.calls) == 3
+
+
 async def test_a_full_queue_of_the_voice_is_a_typed_error_of_its_stream() -> None:
     handle = Handle(streaming(then=BackPressureError(1, 1)))
     with pytest.raises(StageOverloaded):
