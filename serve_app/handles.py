@@ -11,7 +11,14 @@ from collections.abc import AsyncGenerator
 from typing import Any, cast
 from uuid import uuid4
 
-from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+)
 from ray.serve.exceptions import (
     BackPressureError,
     DeploymentUnavailableError,
@@ -51,6 +58,7 @@ logger = logging.getLogger("ray.serve")
 
 _BY_VALUE_LIMIT_BYTES = 3 * 1024 * 1024
 _BUSY_S = 10.0
+_LOST = (RayActorError, NodeDiedError, ObjectLostError)  # the replica, or its node
 _ATTEMPTS = 2  # a call whose replica dies or broke before its first output goes to another one
 
 
@@ -90,7 +98,7 @@ class _Stage:
                 async with asyncio.timeout(timeout_s):
                     result = await response
                 ended = True
-            except RayActorError:
+            except _LOST:
                 self._answered_at = None
                 if attempt == _ATTEMPTS:
                     raise StageUnavailable(self._stage) from None
@@ -135,7 +143,7 @@ class _Stage:
                         return
                     started = True
                     yield item
-            except RayActorError:
+            except _LOST:
                 self._answered_at = None
                 if started or attempt == _ATTEMPTS:
                     raise StageUnavailable(self._stage) from None
