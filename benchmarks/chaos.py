@@ -32,9 +32,9 @@ Report = dict[str, Any]
 
 
 def main() -> int:
-    """Run one kind of chaos; 1 where something was lost that must not be."""
+    """Run one kind of chaos, or all; 1 where something was lost that must not be."""
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
-    parser.add_argument("kind", choices=("kills", "rollout", "burst"))
+    parser.add_argument("kind", nargs="?", choices=("kills", "rollout", "burst"), help="else all")
     parser.add_argument("--seconds", type=float, default=300, help="of kills")
     parser.add_argument("--every", type=float, default=5, help="seconds between two kills")
     parser.add_argument("--requests", type=int, default=2_000, help="of the rollout, at least")
@@ -45,10 +45,13 @@ def main() -> int:
         "rollout": lambda folder: rollout(folder, options.requests),
         "burst": burst,
     }
-    with tempfile.TemporaryDirectory() as folder:
-        report = runs[options.kind](Path(folder))
-    sys.stdout.write(json.dumps(report, indent=2) + "\n")
-    return 0 if report["kept"] else 1
+    kept = True
+    for kind in [options.kind] if options.kind else list(runs):
+        with tempfile.TemporaryDirectory() as folder:
+            report = runs[kind](Path(folder))
+        sys.stdout.write(json.dumps({kind: report}, indent=2) + "\n")
+        kept &= report["kept"]
+    return 0 if kept else 1
 
 
 def kills(folder: Path, seconds: float, every_s: float, seed: int) -> Report:

@@ -193,6 +193,6 @@ def _is_serves_own(start: Message) -> bool:
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve's proxy loads."""
-    order = (EdgeMiddleware, LostIngress, UploadPace, SocketPace)
+    """What Serve's proxy loads; it puts each around the ones before it."""
+    order = (UploadPace, SocketPace, LostIngress, EdgeMiddleware)
     return [Middleware(each) for each in order]
