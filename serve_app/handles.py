@@ -146,7 +146,9 @@ class _Stage:
             except _LOST:
                 self._answered_at = None
                 if started or attempt == _ATTEMPTS:
-                    raise StageUnavailable(self._stage) from None
+                    failure = StageUnavailable(self._stage)
+                    failure.had_begun = started
+                    raise failure from None
             except (RayError, RayServeException, TimeoutError) as error:
                 failure = self._named(error)
                 broken = isinstance(error, RayTaskError) and isinstance(failure, StageUnavailable)
@@ -239,7 +241,8 @@ class TtsHandle(_Stage):
     def __init__(self, handle: DeploymentHandle[Any], timeouts: TimeoutSettings) -> None:
         super().__init__("tts", handle)
         self._first_s, self._total_s = timeouts.tts_first_audio_s, timeouts.tts_s
-        self._voices_s, self._encode_s = timeouts.health_s, timeouts.tts_first_audio_s
+        # The first thing that is asked of a stage, so of one that sleeps too.
+        self._voices_s = self._encode_s = timeouts.tts_first_audio_s
 
     def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Pcm, None]:
         """The audio as it is made."""

@@ -1,17 +1,16 @@
-"""What Serve's HTTP proxy does when the ingress replica that it has asked dies.
+"""What Serve's HTTP proxy does when a replica that works on a request dies.
 
-Serve itself says nothing then: a request that has no answer yet is asked of another replica, and an
-answer that was begun is ended so that nobody takes it for whole.
+Where it is the ingress, Serve itself says nothing; where it is a stage that had begun, the ingress says
+so. A request that has no answer yet is asked once more, and an answer that was begun is ended so that
+nobody takes it for whole.
 """
 
-from collections.abc import Callable
-
-from starlette.datastructures import Headers
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import StageUnavailable
 from serve_app.denial import deny
-from serve_app.problems import problem_of
+from serve_app.problems import AGAIN, problem_of
 from serve_app.request_id import accepted_request_id
 from serve_app.socket import RESTART
 from serve_app.sse import json_line, sse
@@ -24,7 +23,7 @@ _MOST_KEPT_BY_ALL_BYTES = 64 * 1024 * 1024
 
 
 class LostIngress:
-    """Asks again where the ingress died without a word, and ends what it left unfinished."""
+    """Asks again where a replica died before there was an answer, and ends what is left unfinished."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -36,11 +35,12 @@ class LostIngress:
             await self._app(scope, receive, send)
             return
         sent = _Sent(receive, self._room)
-        answer = _Answer(send, sent.forget)
+        repeats = _may_be_repeated(scope)
+        answer = _Answer(send, sent, withholds=repeats)
         try:
             await self._app(dict(scope), sent.receive, answer.send)
-            silent = not answer.begun and not sent.left
-            if silent and _may_be_repeated(scope) and sent.again():
+            if repeats and not answer.begun and not sent.left and sent.again():
+                answer = _Answer(send, sent, withholds=False)
                 await self._app(dict(scope), sent.receive, answer.send)
         finally:
             sent.forget()
@@ -76,10 +76,15 @@ class _Sent:
             self._keep(message)
         return message
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether all of it is there to be told again."""
+        return self._kept is not None
+
     def again(self) -> bool:
         """Tell all once more; whether that can be done."""
         self._next = 0
-        return self._kept is not None
+        return self.is_kept
 
     def forget(self) -> None:
         """Nothing will be told again."""
@@ -102,21 +107,27 @@ class _Sent:
 class _Answer:
     """What the ingress sends, and how far it came."""
 
-    def __init__(self, send: Send, begins: Callable[[], None]) -> None:
-        self._send, self._begins = send, begins
+    def __init__(self, send: Send, sent: _Sent, *, withholds: bool) -> None:
+        self._send, self._sent, self._withholds = send, sent, withholds
+        self._withheld = False
         self.begun = self.finished = False
         self.kind = ""
 
     async def send(self, message: Message) -> None:
-        """Pass a message on."""
+        """Pass a message on, but for an answer that only says that a replica was lost."""
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            says_lost = AGAIN in headers
+            self._withheld = says_lost and self._withholds and self._sent.is_kept
+            del headers[AGAIN]
+        if self._withheld:
+            return
         if not self.begun:
             self.begun = True
-            self._begins()
+            self._sent.forget()
         match message["type"]:
             case "http.response.start":
-                self.kind = (
-                    Headers(raw=message["headers"]).get("content-type", "").partition(";")[0]
-                )
+                self.kind = MutableHeaders(scope=message).get("content-type", "").partition(";")[0]
             case "websocket.accept":
                 self.kind = "socket"
             case "http.response.body" | "websocket.http.response.body":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.serve.cluster import derived_config
 
-MOST, PARALLEL = 4, 2  # replicas of the language model, and what each writes at a time
+MOST, PARALLEL = 4, 3  # replicas of the language model, and what each writes at a time
 LLM, INGRESS, TTS = (f"ray::ServeReplica:speech:{each}" for each in ("llm", "dialogue", "tts"))
 
 _QUICK = {

@@ -30,6 +30,7 @@ from tests.serve.cluster import (
 )
 
 UP_S = 120.0
+_FAST = {**FAST_INTERVALS, "RAY_health_check_period_ms": "1000"}  # a dead node is seen in seconds
 
 
 @dataclass
@@ -131,7 +132,7 @@ def many_nodes(
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.serve.node_driver", json.dumps(nodes), config, str(port)],
             cwd=ROOT,
-            env=launcher_environment(**FAST_INTERVALS, **environ),
+            env=launcher_environment(**_FAST, **environ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=sink,

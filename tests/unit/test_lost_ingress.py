@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from deployments.errors import StageUnavailable
 from serve_app import lost_ingress
 from serve_app.api import _allowed
 from serve_app.edge import EdgeMiddleware
 from serve_app.lost_ingress import LostIngress
+from serve_app.problems import AGAIN, problem_of
 
 Step = Callable[[Receive, Send], Awaitable[None]]
 
@@ -95,6 +97,26 @@ async def test_a_request_without_an_answer_is_asked_again_once(lost: Step) -> No
     sent = await ask(ingress)
     assert (sent[0]["status"], sent[1]["body"]) == (200, b"all")
     assert ingress.heard[-1] == b"onetwo"
+
+
+async def loses_a_stage(receive: Receive, send: Send) -> None:
+    await dies(receive, send)
+    scope = {"type": "http"}
+    lost = StageUnavailable("llm")
+    lost.had_begun = True
+    await problem_of(lost).response("id")(scope, receive, send)
+
+
+async def test_a_stage_that_was_lost_at_work_is_asked_again_with_all_the_rest() -> None:
+    sent = await ask(Ingress(loses_a_stage, answers))
+    assert [each.get("status") for each in sent] == [200, None]
+    for steps in ([loses_a_stage, loses_a_stage], [loses_a_stage, dies]):
+        ingress = Ingress(*steps, answers)
+        start, body = await ask(ingress)
+        assert start["status"] == 503
+        assert json.loads(body["body"])["error"]["code"] == "stage_unavailable"
+        assert AGAIN.encode() not in dict(start["headers"])
+        assert len(ingress.steps) == 1
 
 
 async def test_the_second_death_is_told() -> None:
