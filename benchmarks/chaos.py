@@ -25,6 +25,8 @@ from tests.serve.steady_load import Load, calling, failures
 
 _STAGES = ("dialogue", "stt", "llm", "tts")
 WITHIN_S = 10.0  # a new replica begins to load its model
+_ROLLOUT_S = 900.0
+_REST_S = 5.0  # between two rollouts: the start of eight processes takes the machine from everybody
 _NODE = {"num_cpus": 4, "num_gpus": 1}
 _REPLY = "The sea is calm today. The wind is gone, and the boats lie still in the harbour."
 
@@ -89,12 +91,19 @@ def rollout(nodes: Nodes, folder: Path, requests: int) -> Report:
     rollouts = 0
     with calling(nodes.base_url, callers=6, streamers=1, talkers=1, pause_s=0.01) as load:
         time.sleep(1)
-        while rollouts == 0 or len(load.short()) < requests:
+        end = time.monotonic() + _ROLLOUT_S
+        while rollouts == 0 or (len(load.short()) < requests and time.monotonic() < end):
             rollouts += 1
             before = _replicas(nodes)
             nodes.deploy(_graph(folder, f"version{rollouts}", 0.1 + 0.01 * (rollouts % 2)))
             nodes.wait_gone(before)
-    kept = not failures(load.calls) and not load.talks.cut and not load.talks.forgotten
+            time.sleep(_REST_S)
+    kept = (
+        len(load.short()) >= requests
+        and not failures(load.calls)
+        and not load.talks.cut
+        and not load.talks.forgotten
+    )
     return {"kept": kept, "rollouts": rollouts, **_told(load), **_talked(load)}
 
 

@@ -1,4 +1,4 @@
-"""A graph that scales in seconds, for tests: the delays are short, the rest is as in `configs/cluster.yaml`."""
+"""A graph that scales in seconds, for tests: down at once, up as in `configs/cluster.yaml`."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ _QUICK = {
     "metrics_interval_s": 1,
     "look_back_period_s": 5,
     "upscale_delay_s": 2,
-    "downscale_delay_s": 5,
+    "downscale_delay_s": 2,
 }
 _REPLY = " ".join(f"Word {number}." for number in range(20))
 
@@ -21,6 +21,7 @@ def elastic_graph(folder: Path) -> Path:
     light = {
         "num_replicas": None,
         "graceful_shutdown_timeout_s": 60,
+        "graceful_shutdown_wait_loop_s": 0.5,
         "ray_actor_options": {"num_cpus": 0.1},
     }
     llm = {"min_replicas": 1, "max_replicas": MOST, "target_ongoing_requests": PARALLEL}
@@ -30,7 +31,7 @@ def elastic_graph(folder: Path) -> Path:
         "target_ongoing_requests": 6,
         "policy": {"policy_function": "serve_app.scaling:by_work"},
     }
-    voice = {"min_replicas": 0, "max_replicas": 1, "downscale_to_zero_delay_s": 5}
+    voice = {"min_replicas": 0, "max_replicas": 1, "downscale_to_zero_delay_s": 2}
     return derived_config(
         folder / "elastic.yaml",
         {

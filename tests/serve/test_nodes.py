@@ -28,6 +28,7 @@ def graph(folder: Path, name: str, *, cpus: float = 0.1, calls: int = 8) -> Path
         "max_surge_percent": 100,
         "max_ongoing_requests": calls,
         "graceful_shutdown_timeout_s": 60,
+        "graceful_shutdown_wait_loop_s": 0.5,
         "ray_actor_options": {"num_cpus": cpus},
     }
     return derived_config(
