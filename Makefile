@@ -14,7 +14,7 @@ endif
 endif
 RAY_ENV := set -a; . configs/ray.env; set +a
 
-.PHONY: serve test test-fast fuzz check format openapi bench bench-voice bench-http bench-memory bench-live soak-live bench-llm soak-llm loadtest clean
+.PHONY: serve test test-fast fuzz check format openapi bench bench-voice bench-http bench-memory bench-live soak-live bench-llm soak-llm loadtest chaos clean
 
 serve: .venv/.$(SERVED)
 	@$(RAY_ENV); exec .venv/bin/python -m serve_app $(CONFIG) $(ARGS)
@@ -69,6 +69,11 @@ soak-llm: .venv/.dev
 # ARGS="--duration 600 --rate 2 --host http://127.0.0.1:8000"; all of them: ARGS=--help.
 loadtest: .venv/.dev
 	@$(RAY_ENV); exec .venv/bin/python -m loadtests $(ARGS)
+
+# What breaks on a cluster of several nodes while replicas die (ARGS="kills --seconds 300"), every stage
+# is replaced (rollout) and a burst comes and goes (burst); all three without ARGS.
+chaos: .venv/.dev
+	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.chaos $(ARGS)
 
 # The ingress's own share of a request, and the memory of large files.
 bench-http: .venv/.dev

@@ -697,6 +697,11 @@ class AppSettings(_Settings):
     docs: DocsSettings = DocsSettings()
     remote_keys: RemoteKeySettings = RemoteKeySettings()
     voices: VoiceLibrarySettings = VoiceLibrarySettings()
+    may_sleep: tuple[Literal["stt", "llm", "tts"], ...] = Field(
+        default=(),
+        description="Stages that scale to zero (`min_replicas: 0`). Health checks take them as "
+        "there, and do not wake them.",
+    )
     request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]{1,64}$")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

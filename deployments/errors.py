@@ -588,6 +588,7 @@ class StageUnavailable(_StageError):
 
     code = "stage_unavailable"
     retryable = True
+    had_begun = False  # the one that was lost; where nothing was sent, all may be asked again
 
     @property
     def message(self) -> str:

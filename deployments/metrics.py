@@ -189,6 +189,7 @@ class HttpMetrics:
     """Requests by route template; the names are GemmaVoice's."""
 
     def __init__(self) -> None:
+        self.in_flight = 0  # requests whose answer is not complete
         self._requests = metrics.Counter(
             "app_http_requests_total",
             description="HTTP requests by method, route template and status.",

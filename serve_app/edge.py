@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import StageUnavailable
+from serve_app.lost_ingress import LostIngress
 from serve_app.problems import problem_of
 from serve_app.request_id import HEADER, accepted_request_id
 
@@ -68,7 +69,7 @@ class EdgeMiddleware:
 
         await self._app(scope, receive, send_clean)
         if scope["type"] == "http" and not started:
-            # The ingress was lost before it answered, and Serve says nothing at all.
+            # The ingress was lost before it answered, twice, and Serve says nothing at all.
             await problem_of(StageUnavailable("dialogue")).response(request_id)(
                 scope, receive, send_clean
             )
@@ -192,5 +193,6 @@ def _is_serves_own(start: Message) -> bool:
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve's proxy loads."""
-    return [Middleware(EdgeMiddleware), Middleware(UploadPace), Middleware(SocketPace)]
+    """What Serve's proxy loads; it puts each around the ones before it."""
+    order = (UploadPace, SocketPace, LostIngress, EdgeMiddleware)
+    return [Middleware(each) for each in order]

@@ -13,7 +13,14 @@ from dataclasses import replace
 from typing import Any, cast
 from uuid import uuid4
 
-from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+)
 from ray.serve.exceptions import (
     BackPressureError,
     DeploymentUnavailableError,
@@ -54,12 +61,9 @@ logger = logging.getLogger("ray.serve")
 
 _BY_VALUE_LIMIT_BYTES = 3 * 1024 * 1024
 _BUSY_S = 10.0
+_LOST = (RayActorError, NodeDiedError, ObjectLostError)  # the replica, or its node
 _RESUMES = 2  # so often a reply may lose its replica
 _ATTEMPTS = 2  # a call whose replica dies or broke before its first output goes to another one
-
-
-class _ReplicaLost(StageUnavailable):
-    """What a call began on is gone."""
 
 
 class _Stage:
@@ -98,7 +102,7 @@ class _Stage:
                 async with asyncio.timeout(timeout_s):
                     result = await response
                 ended = True
-            except RayActorError:
+            except _LOST:
                 self._answered_at = None
                 if attempt == _ATTEMPTS:
                     raise StageUnavailable(self._stage) from None
@@ -143,16 +147,16 @@ class _Stage:
                         return
                     started = True
                     yield item
-            except RayActorError:
+            except _LOST:
                 self._answered_at = None
                 if started or attempt == _ATTEMPTS:
-                    raise _ReplicaLost(self._stage) from None
+                    raise self._lost(had_begun=started) from None
             except (RayError, RayServeException, TimeoutError) as error:
                 failure = self._named(error)
                 if not (moves and _is_broken(error, failure)):
                     raise failure from None
                 if started or attempt == _ATTEMPTS:
-                    raise _ReplicaLost(self._stage) from None
+                    raise self._lost(had_begun=started) from None
                 # A broken replica is idle, and its sessions' first one: any other session leads away.
                 handle = handle.options(session_id=uuid4().hex)
             finally:
@@ -169,6 +173,11 @@ class _Stage:
                 method_name=method, stream=stream, _by_reference=by_reference
             )
         return self._configured[kind]
+
+    def _lost(self, *, had_begun: bool) -> StageUnavailable:
+        failure = StageUnavailable(self._stage)
+        failure.had_begun = had_begun
+        return failure
 
     def _named(self, error: BaseException) -> SpeechError:
         cause = error.cause if isinstance(error, RayTaskError) else error
@@ -236,9 +245,9 @@ class LlmHandle(_Stage):
                             text, tokens = text + event.text, tokens + event.tokens
                         yield event
                     return
-            except _ReplicaLost:
+            except StageUnavailable as failure:
                 resumes += 1
-                if not text or resumes > _RESUMES:
+                if not (failure.had_begun and text) or resumes > _RESUMES:
                     raise
                 request = replace(request, written=TextDelta(text, tokens))
 
@@ -261,7 +270,8 @@ class TtsHandle(_Stage):
     def __init__(self, handle: DeploymentHandle[Any], timeouts: TimeoutSettings) -> None:
         super().__init__("tts", handle)
         self._first_s, self._total_s = timeouts.tts_first_audio_s, timeouts.tts_s
-        self._voices_s, self._encode_s = timeouts.health_s, timeouts.tts_first_audio_s
+        # The first thing that is asked of a stage, so of one that sleeps too.
+        self._voices_s = self._encode_s = timeouts.tts_first_audio_s
 
     def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Pcm, None]:
         """The audio as it is made."""

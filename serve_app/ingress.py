@@ -13,9 +13,11 @@ from serve_app.cloned_voices import ClonedVoices
 from serve_app.draining import is_draining
 from serve_app.ears import Ears
 from serve_app.handles import LibraryHandle, LlmHandle, StateHandle, SttHandle, TtsHandle
+from serve_app.live_desk import LiveDesk
 from serve_app.media.decode import AudioDecoder
 from serve_app.model_catalog import ModelCatalog
 from serve_app.normalized_voice import reading
+from serve_app.scaling import PLACES, WORKING
 from serve_app.services import Services
 
 Handle = DeploymentHandle[Any]
@@ -46,7 +48,14 @@ class DialogueIngress:
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once the replica is constructed."""
-        return build_api(self._services, is_draining)
+        api = build_api(self._services, is_draining)
+        self._desk: LiveDesk = api.state.desk
+        return api
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve every few moments; read by `scaling.by_work`."""
+        working = self._services.http_metrics.in_flight + self._desk.working
+        return {WORKING: float(working), PLACES: self._desk.places_taken}
 
     async def check_health(self) -> None:
         """Called by Serve; a replica whose loop still turns is healthy."""

@@ -38,6 +38,7 @@ class LiveDesk:
         settings = services.settings
         self._services, self._live = services, settings.live
         self._open = 0
+        self._busy: set[Callable[[], bool]] = set()
         self.bounds = bounds(settings.live)
         self.draining = asyncio.Event()
 
@@ -63,6 +64,25 @@ class LiveDesk:
                 yield
         finally:
             self._open -= 1
+
+    @contextmanager
+    def work(self, is_busy: Callable[[], bool]) -> Generator[None, None, None]:
+        """An open socket, which is work whenever it says so."""
+        self._busy.add(is_busy)
+        try:
+            yield
+        finally:
+            self._busy.discard(is_busy)
+
+    @property
+    def working(self) -> int:
+        """On how many sockets something is going on."""
+        return sum(is_busy() for is_busy in self._busy)
+
+    @property
+    def places_taken(self) -> float:
+        """The share of the places that sockets have."""
+        return self._open / self._live.max_sessions
 
     def session(
         self, config: LiveConfig, emit: Emit, owner: str, memory: LiveMemory | None = None

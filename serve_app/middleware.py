@@ -42,12 +42,14 @@ class RequestContext:
                 MutableHeaders(scope=message)[self._header] = request_id
             await send(message)
 
+        self._metrics.in_flight += 1
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:
             status = 500
             raise
         finally:
+            self._metrics.in_flight -= 1
             route = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.record(scope["method"], route, status, time.perf_counter() - start)
 

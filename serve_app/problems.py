@@ -21,6 +21,7 @@ from serve_app.request_id import HEADER, request_id_of
 
 logger = logging.getLogger("ray.serve")
 
+AGAIN = "x-gemmavoice-again"  # to Serve's proxy, which may ask another ingress; no client sees it
 _RETRY_AFTER_S = 1
 _WRONG_METHOD = 405
 _ENDS_CONNECTION = (errors.BodyTooLarge.code, errors.BodyTimeout.code)
@@ -61,6 +62,7 @@ class Problem:
     message: str
     param: str | None = None
     retry_after_s: int | None = None
+    may_be_repeated: bool = False
 
     @property
     def type(self) -> str:
@@ -88,6 +90,8 @@ class Problem:
         headers: dict[str, str] = {}
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)
+        if self.may_be_repeated:
+            headers[AGAIN] = "1"
         if self.code in _ENDS_CONNECTION:
             headers["Connection"] = "close"  # the rest of the body is not wanted
         if self.status == 401:
@@ -105,7 +109,8 @@ def problem_of(error: BaseException) -> Problem:
         case errors.SpeechError():
             status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
             retry_after_s = _retry_after_s(error)
-            return Problem(status, error.code, error.message, error.param, retry_after_s)
+            lost = isinstance(error, errors.StageUnavailable) and error.had_begun
+            return Problem(status, error.code, error.message, error.param, retry_after_s, lost)
         case RequestValidationError():
             return _validation_problem(error)
         case HTTPException():

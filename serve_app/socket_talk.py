@@ -79,6 +79,7 @@ async def hold_talk(
             opening(socket) as talk,
             asyncio.TaskGroup() as group,
         ):
+            stack.enter_context(desk.work(lambda: not talk.is_idle))
             reading = _read(socket, talk, manners)
             ending = _end(socket, talk, desk, live, manners)
             parts = [

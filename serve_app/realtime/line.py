@@ -1,7 +1,7 @@
 """One realtime session on one socket, from its beginning to its end."""
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 from pydantic import ValidationError
 from starlette.websockets import WebSocket
@@ -67,9 +67,11 @@ class _Session:
         def opening(config: LiveConfig, emit: Emit) -> LiveSession:
             return self._desk.session(config, emit, self._caller.owner, memory)
 
-        async with self._socket as socket:
+        async with AsyncExitStack() as stack:
+            socket = await stack.enter_async_context(self._socket)
             line = Line(self._dialect, socket.send)
             talk = RealtimeTalk(opening, reception.defaults, meter, line, beginning)
+            stack.enter_context(self._desk.work(lambda: not talk.live.is_settled))
             try:
                 async with talk.live, asyncio.TaskGroup() as group:
                     talk.begin()

@@ -50,7 +50,7 @@ async def stage_health(
     stages = _stages(services)
     if stage not in stages:
         raise HTTPException(404, "There is no such stage.")
-    there = await _answers(stages[stage], services.settings.timeouts.health_s)
+    there = await _answers(services, stage)
     return JSONResponse(_component(stage, there=there), 200 if there else 503)
 
 
@@ -66,14 +66,17 @@ def _stages(services: Services) -> dict[str, Stage]:
 
 async def _ask_all(services: Services) -> dict[str, bool]:
     stages = _stages(services)
-    timeout_s = services.settings.timeouts.health_s
-    answers = await asyncio.gather(*(_answers(stage, timeout_s) for stage in stages.values()))
+    answers = await asyncio.gather(*(_answers(services, stage) for stage in stages))
     return dict(zip(stages, answers, strict=True))
 
 
-async def _answers(stage: Stage, timeout_s: float) -> bool:
+async def _answers(services: Services, stage: str) -> bool:
+    """Whether a stage is there; one that may sleep is not asked, for that would wake it."""
+    settings = services.settings
+    if stage in settings.may_sleep:
+        return True
     try:
-        await stage.ping(timeout_s)
+        await _stages(services)[stage].ping(settings.timeouts.health_s)
     except SpeechError:
         return False
     return True

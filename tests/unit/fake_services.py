@@ -166,6 +166,7 @@ class StateStage(StateServer):
 class Records:
     """Metrics that only remember; they stand in for both kinds."""
 
+    in_flight: int = 0
     requests: list[tuple[str, str, int]] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)
     turns: list[tuple[str, str]] = field(default_factory=list)

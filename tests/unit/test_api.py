@@ -104,6 +104,15 @@ def test_a_service_without_a_stage_is_not_ready(served: Served, down: str) -> No
     assert (stage.status_code, stage.json()["status"]) == (503, "unhealthy")
 
 
+def test_a_stage_that_may_sleep_is_not_asked() -> None:
+    """To ask it would wake it."""
+    settings = quick_settings(may_sleep=("tts",))
+    with serving(settings) as sleepy, sleepy.broken("tts", StageUnavailable("tts")):
+        for path in ("/health/ready", "/health", "/health/tts"):
+            assert sleepy.client.get(path).status_code == 200
+        assert sleepy.client.get("/health/ready").json()["ready"]
+
+
 def test_the_health_of_every_stage_is_told(served: Served) -> None:
     body = served.client.get("/health").json()
     assert (body["status"], body["version"]) == ("healthy", health.VERSION)

@@ -14,6 +14,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from configs.settings import AccessSettings, LiveSettings
 from serve_app.live_desk import LiveDesk
+from tests.serve.cluster import eventually
 from tests.unit.fake_services import HEARD, REPLY, Served, quick_settings, serving
 from tests.unit.realtime_events import shortened, strict
 
@@ -231,6 +232,21 @@ def test_a_full_server_refuses_at_the_door() -> None:
             assert (status, error["code"]) == (503, "stage_overloaded")
         with talking(served) as talker:
             talker.until("session.created")
+
+
+def test_an_open_socket_takes_a_place_and_is_work_while_a_turn_goes_on() -> None:
+    settings = quick_settings(live=LiveSettings(max_sessions=4))
+    with serving(settings) as served, talking(served) as talker:
+        talker.until("session.created")
+        assert (desk(served).working, desk(served).places_taken) == (0, 0.25)
+        talker.send("conversation.item.create", item=MESSAGE)
+        talker.send("response.create")
+        talker.until("response.created")
+        assert desk(served).working == 1
+        talker.until("response.done")
+        talker.send("output_audio_buffer.clear")  # nothing of it is heard any more
+        eventually(lambda: desk(served).working == 0, 10, "the turn is over")
+    assert (desk(served).working, desk(served).places_taken) == (0, 0.0)
 
 
 def test_a_server_that_ends_closes_behind_the_running_turn() -> None:

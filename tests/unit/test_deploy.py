@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from configs.settings import load_settings
@@ -328,3 +329,37 @@ def test_grafana_finds_prometheus_and_the_dashboard() -> None:
     )
     targets = load(DEPLOY / "prometheus/prometheus.yml")["scrape_configs"][0]["static_configs"]
     assert targets == [{"targets": ["gemmavoice:8000"]}]
+
+
+# ---- scaling ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["gpu", "cluster"])
+def test_one_replica_of_each_model_fills_a_card(name: str) -> None:
+    (application,) = load(ROOT / f"configs/{name}.yaml")["applications"]
+    shares = [each["ray_actor_options"].get("num_gpus", 0) for each in application["deployments"]]
+    assert sum(shares) == pytest.approx(1)
+    assert all(round(share * 10) == pytest.approx(share * 10) for share in shares)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cluster"])
+def test_everything_that_scales_reacts_in_seconds_to_its_own_work(name: str) -> None:
+    (application,) = load(ROOT / f"configs/{name}.yaml")["applications"]
+    scaled = {
+        each["name"]: each for each in application["deployments"] if "autoscaling_config" in each
+    }
+    assert set(scaled) == {"dialogue", "stt", "llm", "tts"}
+    for deployment in scaled.values():
+        scaling = AutoscalingConfig.model_validate(deployment["autoscaling_config"])
+        assert scaling.metrics_interval_s < scaling.look_back_period_s <= 5
+        assert scaling.upscale_delay_s <= 2
+        assert scaling.downscale_delay_s >= 120  # a model load, several times over
+        # Work that is wanted of a replica must fit in it, or it would never scale up.
+        wanted = scaling.get_target_ongoing_requests()
+        assert wanted < deployment["max_ongoing_requests"]
+        assert deployment["health_check_period_s"] <= 2
+    policy = scaled["dialogue"]["autoscaling_config"]["policy"]["policy_function"]
+    assert policy == "serve_app.scaling:by_work"
+    live = load_settings({}, {})[0].live
+    assert scaled["dialogue"]["max_ongoing_requests"] > live.max_sessions
+    assert scaled["dialogue"]["graceful_shutdown_timeout_s"] > live.drain_s

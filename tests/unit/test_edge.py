@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from ray.serve._private import constants
+from ray.serve._private import constants, http_util
 from starlette.types import Message, Receive, Scope, Send
 
-from serve_app.edge import EdgeMiddleware, SocketPace
+from serve_app.edge import EdgeMiddleware, SocketPace, middlewares
 
 
 async def call(app: Any, headers: list[tuple[bytes, bytes]] | None = None) -> tuple[Any, bytes]:
@@ -57,6 +57,27 @@ async def test_what_serve_says_by_itself_becomes_the_envelope(app: Any) -> None:
     assert b'"code":"stage_unavailable"' in body
     assert b'"request_id":"mine"' in body
     assert b"secret" not in body
+
+
+async def test_serve_puts_the_edge_around_the_second_try() -> None:
+    tries: list[bytes] = []
+
+    async def dies(scope: Any, receive: Any, send: Any) -> None:
+        tries.append(dict(scope["headers"])[b"x-request-id"])
+
+    layered: Any = getattr(http_util, "_apply_middlewares")(dies, middlewares())  # noqa: B009
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"x-request-id", b"mine")]}
+    await layered(scope, receive, send)
+    assert tries == [b"mine", b"mine"]
+    assert sent[0]["status"] == 503
 
 
 @pytest.mark.parametrize(

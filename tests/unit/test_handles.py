@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import NodeDiedError, OwnerDiedError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from configs.settings import TimeoutSettings
@@ -125,18 +125,22 @@ async def test_a_failure_is_named_and_the_call_is_cancelled(
     assert all(call.cancelled for call in handle.calls)
 
 
-async def test_a_replica_that_dies_before_it_answers_costs_one_retry() -> None:
-    handle = Handle(failing(RayActorError()), answering("heard"))
+@pytest.mark.parametrize(
+    "lost", [RayActorError(), NodeDiedError("gone"), OwnerDiedError("0" * 56, None, "")]
+)
+async def test_a_replica_that_dies_before_it_answers_costs_one_retry(lost: Exception) -> None:
+    handle = Handle(failing(lost), answering("heard"))
     assert await SttHandle(handle, TIMEOUTS).transcribe(UTTERANCE) == "heard"  # type: ignore[arg-type]
 
 
 async def test_a_stream_is_tried_again_only_before_its_first_item() -> None:
     handle = Handle(streaming(then=RayActorError()), streaming("a", then=RayActorError()))
     items: list[Any] = []
-    with pytest.raises(StageUnavailable):
+    with pytest.raises(StageUnavailable) as failure:
         async for item in LlmHandle(handle, TIMEOUTS).generate(GenerationRequest(())):  # type: ignore[arg-type]
             items.append(item)  # noqa: PERF401 - it ends with an error
     assert items == ["a"]
+    assert failure.value.had_begun
     assert len(handle.calls) == 2
 
 
