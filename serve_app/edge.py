@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import StageUnavailable
+from deployments.observe import observe_serves_own
 from serve_app.problems import problem_of
 from serve_app.request_id import HEADER, accepted_request_id
 
@@ -192,5 +193,6 @@ def _is_serves_own(start: Message) -> bool:
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve's proxy loads."""
+    """What Serve's proxy loads as it starts."""
+    observe_serves_own("proxy")
     return [Middleware(EdgeMiddleware), Middleware(UploadPace), Middleware(SocketPace)]
