@@ -86,7 +86,7 @@ class JsonLines(logging.Handler):
         try:
             os.write(self._file, self._line(record))
             self._lost = 0
-        except (OSError, ValueError):  # nobody reads, or not fast enough
+        except (OSError, ValueError, TypeError):  # nobody reads, or not fast enough
             self._lost += 1
 
     def _line(self, record: logging.LogRecord) -> bytes:
