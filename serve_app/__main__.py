@@ -233,6 +233,7 @@ def _begin_log(settings: AppSettings) -> None:
             fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
     file = settings.logs.file or f"/proc/{os.getpid()}/fd/1"
     logs = settings.logs.model_copy(update={"file": file})
+    sys.stdout = sys.stderr  # where Ray prints: only lines of JSON are on standard output
     tell_rays_processes(logs)
     log_as_json(logs, settings.log_level, Writer("launcher"))
     logger.setLevel(logging.INFO)
