@@ -48,7 +48,7 @@ def main() -> int:
         for application, args in zip(config.applications, moved, strict=True):
             application.args = args
     except (SettingsError, StartupError, OSError, yaml.YAMLError) as error:
-        _say(f"The configuration is wrong. {error}")
+        _say(f"The configuration is wrong. {error}", logging.ERROR)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -169,7 +169,7 @@ def _run(config: ServeDeploySchema, stop: threading.Event) -> int:
     client.deploy_apps(config, _blocking=False)
     failure = _wait_until_running(stop)
     if failure is not None:
-        _say(failure)
+        _say(failure, logging.ERROR)
         return 1
     if not stop.is_set():
         http = config.http_options

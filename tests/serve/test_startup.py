@@ -52,7 +52,7 @@ LAUNCHED = {
         environ={"FASTER_WHISPER_DEVICE": "cuda:7"},
     ),
     "a voice that is not here, in JSON": Mistake(
-        ('"level":"INFO"', '"deployment":"launcher"', "tts.voices.ada", "/nowhere/ada.onnx"),
+        ('"level":"ERROR"', '"deployment":"launcher"', "tts.voices.ada", "/nowhere/ada.onnx"),
         environ={"LOG_FORMAT": "json"},
         args={
             "tts": {
