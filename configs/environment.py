@@ -90,6 +90,10 @@ def _upper(text: str) -> str:
     return text.strip().upper()
 
 
+def _lower(text: str) -> str:
+    return text.strip().lower()
+
+
 def _whisper(text: str) -> str:
     return "faster_whisper" if _boolean(text) else "openai_api"
 
@@ -167,6 +171,20 @@ VARIABLES: tuple[Variable, ...] = (
         _integer,
     ),
     Variable("LOG_LEVEL", "DEBUG, INFO, WARNING or ERROR", ("log_level",), None, _upper),
+    Variable("LOG_FORMAT", "text or json", ("logs", "format"), None, _lower),
+    Variable("LOG_FILE", "where JSON lines are appended", ("logs", "file")),
+    Variable(
+        "OTEL_EXPORTER_OTLP_ENDPOINT", "collector of traces (OTLP/HTTP)", ("traces", "endpoint")
+    ),
+    Variable("OTEL_EXPORTER_OTLP_HEADERS", "headers for the collector", ("traces", "headers")),
+    Variable("OTEL_SERVICE_NAME", "name of the service in traces", ("traces", "service_name")),
+    Variable(
+        "OTEL_TRACES_SAMPLER_ARG",
+        "share of requests that is traced",
+        ("traces", "ratio"),
+        None,
+        float,
+    ),
     Variable("REQUEST_ID_HEADER", "header of the request id", ("request_id_header",)),
     Variable("API_KEY_ENABLED", "true: routes need a key", ("access", "enabled"), None, _boolean),
     Variable("API_KEY_HEADER_NAME", "header of the key", ("access", "header")),
@@ -282,7 +300,7 @@ _FAMILIES = (
 _SECRETS = {
     variable.name: variable.path
     for variable in VARIABLES
-    if variable.name.endswith(("_KEY", "_KEYS", "_SECRET"))
+    if variable.name.endswith(("_KEY", "_KEYS", "_SECRET", "_HEADERS"))
 }
 SECRET_NAMES = {
     "api_key",
@@ -325,7 +343,11 @@ def _override(name: str, text: str, variable: Variable) -> Override:
     try:
         value = variable.parse(text)
     except ValueError as error:
-        shown = "hidden" if {"KEY", "KEYS", "SECRET"} & set(name.upper().split("_")) else repr(text)
+        shown = (
+            "hidden"
+            if {"KEY", "KEYS", "SECRET", "HEADERS"} & set(name.upper().split("_"))
+            else repr(text)
+        )
         raise SettingsError(name, f"{error} (it is {shown})") from None
     paths = {variable.engine: variable.path, **dict(variable.elsewhere)}
     return Override(name, paths, value, variable.selects)

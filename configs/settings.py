@@ -677,6 +677,57 @@ class DocsSettings(_Settings):
     )
 
 
+class LogSettings(_Settings):
+    """What every process writes of its work; never what was said."""
+
+    format: Literal["text", "json"] = Field(
+        default="text",
+        description="'json': one object a line, on the standard output of `python -m serve_app`.",
+    )
+    file: str | None = Field(
+        default=None,
+        pattern=r"^/",
+        max_length=512,
+        description="Where JSON lines are appended instead, such as /proc/1/fd/1, the output of a "
+        "container; none: each process's own output, which Ray keeps in worker-*.out.",
+    )
+
+
+class TraceSettings(_Settings):
+    """Spans of requests, stages and live turns, for a collector that speaks OTLP over HTTP."""
+
+    endpoint: str | None = Field(
+        default=None,
+        max_length=512,
+        pattern=_BASE_URL,
+        description="The collector's base address, such as http://collector:4318; none: no traces.",
+    )
+    service_name: str = Field(default="gemmavoice", min_length=1, max_length=128)
+    ratio: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of requests that is recorded; a caller's `traceparent` decides for its own.",
+    )
+    headers: SecretStr | None = Field(
+        default=None, description="Sent to the collector: `name=value,name=value`."
+    )
+
+    def header_pairs(self) -> dict[str, str]:
+        """The headers by name."""
+        text = self.headers.get_secret_value() if self.headers else ""
+        pairs = (pair.partition("=") for pair in text.split(","))
+        return {name.strip().lower(): value.strip() for name, found, value in pairs if found}
+
+
+class ObservationSettings(_Settings):
+    """What every deployment must know to be observed."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    logs: LogSettings = LogSettings()
+    traces: TraceSettings = TraceSettings()
+
+
 class AppSettings(_Settings):
     """The whole application."""
 
@@ -704,6 +755,13 @@ class AppSettings(_Settings):
     )
     request_id_header: str = Field(default="X-Request-ID", pattern=r"^[A-Za-z0-9-]{1,64}$")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    logs: LogSettings = LogSettings()
+    traces: TraceSettings = TraceSettings()
+
+    @property
+    def observation(self) -> ObservationSettings:
+        """How every deployment is observed."""
+        return ObservationSettings(log_level=self.log_level, logs=self.logs, traces=self.traces)
 
 
 # Remote engines, and whose key each needs: stage, engine, name in `remote_keys`.
@@ -745,6 +803,27 @@ def load_settings(
         )
     environment.warnings.extend(_remote_warnings(settings))
     return settings, environment.warnings
+
+
+def settings_of_environment() -> AppSettings:
+    """What the environment alone says, for Serve's own processes, which have no `args`.
+
+    Raises:
+        SettingsError: a value cannot be.
+    """
+    return load_settings(
+        {}, {name: os.environ[name] for name in _SERVES_OWN if name in os.environ}
+    )[0]
+
+
+def tell_rays_processes(logs: LogSettings) -> None:
+    """Put how to log into the environment, which Ray hands on to every process that it starts."""
+    os.environ["LOG_FORMAT"] = logs.format
+    if logs.file is not None:
+        os.environ["LOG_FILE"] = logs.file
+
+
+_SERVES_OWN = ("LOG_LEVEL", "LOG_FORMAT", "LOG_FILE")
 
 
 def _remote_warnings(settings: AppSettings) -> list[str]:

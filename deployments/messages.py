@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from deployments.audio import Pcm
+from deployments.link import Link
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length"]
@@ -58,6 +59,7 @@ class TranscriptionRequest:
     languages: tuple[str, ...] = ()  # the likeliest of these, where `language` is None
     keywords: tuple[str, ...] = ()
     detection: SpeechDetection | None = None
+    link: Link = field(default_factory=Link)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ class GenerationRequest:
     drop_oldest: bool = False
     origin: Origin = field(default_factory=Origin)
     written: TextDelta | None = None
+    link: Link = field(default_factory=Link)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +245,7 @@ class SpeechRequest:
     references: tuple[VoiceReference, ...] = ()
     seed: int | None = None
     language: str | None = None
+    link: Link = field(default_factory=Link)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import Executor
+from contextvars import copy_context
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -22,7 +23,10 @@ async def run_in_thread(executor: Executor, work: Callable[[threading.Event], T]
     """
     stop = threading.Event()
     try:
-        return await asyncio.get_running_loop().run_in_executor(executor, work, stop)
+        context = copy_context()  # what the thread logs belongs to this request
+        return await asyncio.get_running_loop().run_in_executor(
+            executor, lambda: context.run(work, stop)
+        )
     finally:
         stop.set()
 
@@ -37,7 +41,8 @@ async def iterate_in_thread(
     """
     loop = asyncio.get_running_loop()
     channel: _Channel[T] = _Channel(loop)
-    worker = loop.run_in_executor(executor, channel.feed, make)
+    context = copy_context()
+    worker = loop.run_in_executor(executor, lambda: context.run(channel.feed, make))
     worker.add_done_callback(lambda _: channel.ready.set())
     try:
         while True:

@@ -4,8 +4,12 @@ For one machine. On a cluster: `ray start` on the nodes, then `serve deploy CONF
 """
 
 import argparse
+import fcntl
+import logging
+import os
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
@@ -21,9 +25,13 @@ from ray.serve.config import AutoscalingConfig, gRPCOptions
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, ServeDeploySchema
 
 from configs.problems import SettingsError, first_problem
-from configs.settings import load_settings, move_secrets
+from configs.settings import AppSettings, load_settings, move_secrets, tell_rays_processes
 from deployments.errors import StartupError
+from deployments.json_log import log_as_json
+from deployments.link import Writer
 from serve_app.preflight import check_machine
+
+logger = logging.getLogger("serve_app")
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _DRAIN_S = 45.0  # longer than a replica's own grace in the YAML
@@ -40,7 +48,7 @@ def main() -> int:
         for application, args in zip(config.applications, moved, strict=True):
             application.args = args
     except (SettingsError, StartupError, OSError, yaml.YAMLError) as error:
-        _say(f"The configuration is wrong. {error}")
+        _say(f"The configuration is wrong. {error}", logging.ERROR)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -114,10 +122,11 @@ def _checked(path: Path, host: str | None = None, port: int | None = None) -> Se
     _check_port(config.http_options.host or "127.0.0.1", config.http_options.port)
     for application in config.applications:
         settings, warnings = load_settings(application.args)
+        _begin_log(settings)
         if not settings.access.enabled and config.http_options.host not in _LOOPBACK:
             warnings.append("Other machines can reach this, without a key: see API_KEY_ENABLED.")
         for warning in warnings:
-            _say(f"Warning: {warning}")
+            _say(f"Warning: {warning}", logging.WARNING)
         check_machine(settings)
     return config
 
@@ -160,7 +169,7 @@ def _run(config: ServeDeploySchema, stop: threading.Event) -> int:
     client.deploy_apps(config, _blocking=False)
     failure = _wait_until_running(stop)
     if failure is not None:
-        _say(failure)
+        _say(failure, logging.ERROR)
         return 1
     if not stop.is_set():
         http = config.http_options
@@ -214,7 +223,26 @@ def _reason(application: ApplicationStatusOverview) -> str:
     return "\n".join(messages)
 
 
-def _say(text: str) -> None:
+def _begin_log(settings: AppSettings) -> None:
+    """Where JSON is asked for, every process of the graph writes it to this one's output."""
+    if settings.logs.format != "json" or logger.isEnabledFor(logging.INFO):
+        return
+    for descriptor in (1, 2):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):  # else they write over each other
+            flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
+    file = settings.logs.file or f"/proc/{os.getpid()}/fd/1"
+    logs = settings.logs.model_copy(update={"file": file})
+    sys.stdout = sys.stderr  # where Ray prints: only lines of JSON are on standard output
+    tell_rays_processes(logs)
+    log_as_json(logs, settings.log_level, Writer("launcher"))
+    logger.setLevel(logging.INFO)
+
+
+def _say(text: str, level: int = logging.INFO) -> None:
+    if logger.isEnabledFor(logging.INFO):
+        logger.log(level, text)
+        return
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

@@ -36,11 +36,12 @@ def build_app(args: dict[str, Any]) -> Application:
 
 def bind_graph(settings: AppSettings) -> Application:
     """Dialogue -> stt, llm, tts, state. Scaling stands in the YAML, by these names."""
-    stt = _deployed("stt", SttServer).bind(settings.stt)
+    watched = settings.observation
+    stt = _deployed("stt", SttServer).bind(settings.stt, watched)
     own_prompts = (settings.prompts.spoken, settings.prompts.written)
-    llm = _deployed("llm", LlmServer, _BY_SESSION).bind(settings.llm, own_prompts)
-    tts = _deployed("tts", TtsServer).bind(settings.tts)
-    state = _deployed("state", StateServer).bind(settings.sessions, settings.voices)
+    llm = _deployed("llm", LlmServer, _BY_SESSION).bind(settings.llm, own_prompts, watched)
+    tts = _deployed("tts", TtsServer).bind(settings.tts, watched)
+    state = _deployed("state", StateServer).bind(settings.sessions, settings.voices, watched)
     dialogue = _deployed("dialogue", serve.ingress()(DialogueIngress))
     return dialogue.bind(settings, stt, llm, tts, state)
 

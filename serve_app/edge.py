@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import StageUnavailable
+from deployments.observe import observe_serves_own
 from serve_app.lost_ingress import LostIngress
 from serve_app.problems import problem_of
 from serve_app.request_id import HEADER, accepted_request_id
@@ -193,6 +194,7 @@ def _is_serves_own(start: Message) -> bool:
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve's proxy loads; it puts each around the ones before it."""
+    """What Serve's proxy loads as it starts; it puts each around the ones before it."""
+    observe_serves_own("proxy")
     order = (UploadPace, SocketPace, LostIngress, EdgeMiddleware)
     return [Middleware(each) for each in order]

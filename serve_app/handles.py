@@ -37,6 +37,7 @@ from deployments.errors import (
     StageTimeout,
     StageUnavailable,
 )
+from deployments.link import current_link
 from deployments.messages import (
     Allowance,
     ChatMessage,
@@ -56,6 +57,7 @@ from deployments.messages import (
     VoiceConsent,
     VoiceReference,
 )
+from deployments.tracing import Span, span
 
 logger = logging.getLogger("ray.serve")
 
@@ -94,7 +96,14 @@ class _Stage:
     async def _call(
         self, method: str, *args: object, timeout_s: float, by_reference: bool = False
     ) -> Any:
-        handle = self._to(method, by_reference=by_reference)
+        with span(f"{self._stage}.{method}", "client") as one:
+            handle = self._to(method, by_reference=by_reference)
+            linked = tuple(_linked(each, one) for each in args)
+            return await self._answer(handle, linked, timeout_s)
+
+    async def _answer(
+        self, handle: DeploymentHandle[Any], args: tuple[object, ...], timeout_s: float
+    ) -> Any:
         for attempt in range(1, _ATTEMPTS + 1):
             response = handle.remote(*args)
             ended = False
@@ -127,44 +136,63 @@ class _Stage:
         moves: bool = False,
     ) -> AsyncGenerator[Any, None]:
         """The items of a stream; one that `moves` leaves a replica that says it is broken."""
-        handle = self._to(method, stream=True)
-        if session:
-            handle = handle.options(session_id=session)
-        started = ended = False
-        for attempt in range(1, _ATTEMPTS + 1):
-            left_s = total_s  # of the stage's own time; what the caller takes is not counted
-            items: Any = handle.remote(request)
-            try:
-                while True:
-                    asked_at = time.perf_counter()
-                    wait_s = left_s if started else min(first_s, left_s)
-                    async with asyncio.timeout(max(wait_s, 0.001)):
-                        item = await anext(items, _END)
-                    self._answered_at = time.perf_counter()
-                    left_s -= self._answered_at - asked_at
-                    if item is _END:
-                        ended = True
-                        return
-                    started = True
-                    yield item
-            except _LOST:
-                self._answered_at = None
-                if started or attempt == _ATTEMPTS:
-                    raise self._lost(had_begun=started) from None
-            except (RayError, RayServeException, TimeoutError) as error:
-                failure = self._named(error)
-                if not (moves and _is_broken(error, failure)):
-                    raise failure from None
-                if started or attempt == _ATTEMPTS:
-                    raise self._lost(had_begun=started) from None
-                # A broken replica is idle, and its sessions' first one: any other session leads away.
-                handle = handle.options(session_id=uuid4().hex)
-            finally:
-                if not ended:
-                    items.cancel()
+        handle = self._to(method, stream=True, session=session)
+        with span(f"{self._stage}.{method}", "client") as one:
+            linked = _linked(request, one)
+            started = ended = False
+            for attempt in range(1, _ATTEMPTS + 1):
+                items: Any = handle.remote(linked)
+                try:
+                    async for item in self._items(items, first_s, total_s):
+                        if not started:
+                            one.event("first output")
+                        started = True
+                        yield item
+                except (*_LOST, RayError, RayServeException, TimeoutError) as error:
+                    failure, lost = self._failure(error, moves=moves, had_begun=started)
+                    if not lost or started or attempt == _ATTEMPTS:
+                        raise failure from None
+                    if not isinstance(error, _LOST):
+                        # A broken replica is idle, and its sessions' first one: another session leads away.
+                        handle = handle.options(session_id=uuid4().hex)
+                else:
+                    ended = True
+                    return
+                finally:
+                    if not ended:
+                        items.cancel()
+
+    async def _items(self, items: Any, first_s: float, total_s: float) -> AsyncGenerator[Any, None]:
+        """The items, each within its time; what the caller takes is not counted."""
+        left_s, wait_s = total_s, min(first_s, total_s)
+        while True:
+            asked_at = time.perf_counter()
+            async with asyncio.timeout(max(wait_s, 0.001)):
+                item = await anext(items, _END)
+            self._answered_at = time.perf_counter()
+            wait_s = left_s = left_s - (self._answered_at - asked_at)
+            if item is _END:
+                return
+            yield item
+
+    def _failure(
+        self, error: Exception, *, moves: bool, had_begun: bool
+    ) -> tuple[SpeechError, bool]:
+        """The error in our words, and whether it is the replica's alone."""
+        failure: SpeechError = StageUnavailable(self._stage)
+        if isinstance(error, _LOST):
+            self._answered_at = None
+        else:
+            failure = self._named(error)
+            if not (moves and isinstance(error, RayTaskError)):
+                return failure, False
+        if not isinstance(failure, StageUnavailable):
+            return failure, False
+        failure.had_begun = had_begun
+        return failure, True
 
     def _to(
-        self, method: str, *, stream: bool = False, by_reference: bool = False
+        self, method: str, *, stream: bool = False, by_reference: bool = False, session: str = ""
     ) -> DeploymentHandle[Any]:
         """The handle for a method; Serve takes its time to make one."""
         kind = method, stream, by_reference
@@ -172,12 +200,8 @@ class _Stage:
             self._configured[kind] = self._handle.options(
                 method_name=method, stream=stream, _by_reference=by_reference
             )
-        return self._configured[kind]
-
-    def _lost(self, *, had_begun: bool) -> StageUnavailable:
-        failure = StageUnavailable(self._stage)
-        failure.had_begun = had_begun
-        return failure
+        handle = self._configured[kind]
+        return handle.options(session_id=session) if session else handle
 
     def _named(self, error: BaseException) -> SpeechError:
         cause = error.cause if isinstance(error, RayTaskError) else error
@@ -195,12 +219,18 @@ class _Stage:
                 return StageFailed(self._stage)
 
 
-def _is_broken(error: Exception, failure: SpeechError) -> bool:
-    """Whether the replica itself says that it can do no more."""
-    return isinstance(error, RayTaskError) and isinstance(failure, StageUnavailable)
-
-
 _END = object()
+
+
+def _linked(request: object, one: Span) -> object:
+    """What goes to the stage, with what ties it to the request that it is for."""
+    if not isinstance(request, _LINKED):
+        return request
+    link = current_link()
+    return replace(request, link=replace(link, traceparent=one.traceparent or link.traceparent))
+
+
+_LINKED = (TranscriptionRequest, GenerationRequest, SpeechRequest)
 
 
 class SttHandle(_Stage):

@@ -1,6 +1,5 @@
 """The `dialogue` deployment: handles in, API out."""
 
-import logging
 from typing import Any
 
 from fastapi import FastAPI
@@ -8,6 +7,7 @@ from ray.serve.handle import DeploymentHandle
 
 from configs.settings import AppSettings
 from deployments.metrics import HttpMetrics, LiveMetrics, TurnMetrics
+from deployments.observe import observe
 from serve_app.api import build_api
 from serve_app.cloned_voices import ClonedVoices
 from serve_app.draining import is_draining
@@ -29,7 +29,7 @@ class DialogueIngress:
     def __init__(
         self, settings: AppSettings, stt: Handle, llm: Handle, tts: Handle, state: Handle
     ) -> None:
-        logging.getLogger("ray.serve").setLevel(settings.log_level)
+        observe(settings.observation)
         speaker = TtsHandle(tts, settings.timeouts)
         self._services = Services(
             settings=settings,

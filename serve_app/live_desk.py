@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 
 from configs.settings import AppSettings, LiveSettings
 from deployments.errors import StageOverloaded
+from deployments.link import note_session
 from deployments.messages import SpeechRequest
 from deployments.metrics import LiveMetrics
 from serve_app.asked_by import AskedBy
@@ -89,6 +90,7 @@ class LiveDesk:
     ) -> LiveSession:
         """A conversation; enter it to begin."""
         session_id = secrets.token_hex(8) if memory is None else memory.session_id
+        note_session(session_id)
         services, ears = self._services, self._services.ears
         sounds = ears.sounds_finished if ears.judges_sound else None
         llm = AskedBy(services.llm, owner, session_id, live=True)

@@ -1,11 +1,13 @@
 # syntax=docker/dockerfile:1
 # The service on processors. From the repository's root:
 #   docker build -f deploy/docker/cpu.Dockerfile -t gemmavoice:cpu .
+# Packages of the distribution are its newest: its mirrors keep no others (hadolint's DL3008).
 # What is installed is fixed by the locks and their hashes; fix the base too, by its digest:
 #   --build-arg PYTHON_IMAGE=python:3.12-slim-bookworm@sha256:…
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --no-install-recommends --yes g++ \
     && rm -rf /var/lib/apt/lists/*
@@ -26,6 +28,7 @@ RUN --mount=type=cache,target=/root/.cache \
 FROM ${PYTHON_IMAGE}
 # libgomp1: llama.cpp's threads. wget: KubeRay's probes and the one below. The link: KubeRay may start
 # Ray in a login shell, which has a PATH of its own.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --no-install-recommends --yes libgomp1 wget \
     && rm -rf /var/lib/apt/lists/* \

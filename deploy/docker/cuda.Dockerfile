@@ -1,12 +1,14 @@
 # syntax=docker/dockerfile:1
 # The service on NVIDIA GPUs. From the repository's root:
 #   docker build -f deploy/docker/cuda.Dockerfile -t gemmavoice:cuda .
+# Packages of the distribution are its newest: its mirrors keep no others (hadolint's DL3008).
 # What is installed is fixed by the locks and their hashes; fix the bases too, by their digests:
 #   --build-arg CUDA_BUILD_IMAGE=…@sha256:… --build-arg CUDA_IMAGE=…@sha256:…
 ARG CUDA_BUILD_IMAGE=nvidia/cuda:12.8.1-devel-ubuntu24.04
 ARG CUDA_IMAGE=nvidia/cuda:12.8.1-cudnn-runtime-ubuntu24.04
 
 FROM ${CUDA_BUILD_IMAGE} AS build
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --no-install-recommends --yes g++ python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
@@ -29,6 +31,7 @@ RUN --mount=type=cache,target=/root/.cache \
 FROM ${CUDA_IMAGE}
 # libgomp1: llama.cpp's threads. wget: KubeRay's probes and the one below. The link: KubeRay may start
 # Ray in a login shell, which has a PATH of its own.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --no-install-recommends --yes libgomp1 python3 wget \
     && rm -rf /var/lib/apt/lists/* \

@@ -5,4 +5,5 @@ cd /app
 set -a
 . configs/ray.env
 set +a
+export LOG_FORMAT="${LOG_FORMAT:-json}"
 exec "$@"

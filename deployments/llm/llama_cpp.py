@@ -44,7 +44,6 @@ from deployments.messages import (
     GenerationEvent,
     GenerationRequest,
     Sampling,
-    TextDelta,
 )
 
 # llama.cpp draws a seed of its own for 0xFFFFFFFF.

@@ -7,11 +7,18 @@ from typing import assert_never
 
 import ray
 
-from configs.settings import FakeLlmSettings, LlamaCppSettings, LlmSettings
+from configs.settings import (
+    FakeLlmSettings,
+    LlamaCppSettings,
+    LlmSettings,
+    ObservationSettings,
+)
 from deployments.llm.engine import LlmEngine
-from deployments.messages import GenerationEvent, GenerationRequest
-from deployments.metrics import BatchMetrics, StageMetrics
+from deployments.messages import GenerationEnd, GenerationEvent, GenerationRequest
+from deployments.metrics import BatchMetrics
+from deployments.observe import observe
 from deployments.pump import iterate_in_thread
+from deployments.stage_calls import StageCall, StageCalls
 
 
 class LlmServer:
@@ -20,12 +27,18 @@ class LlmServer:
     `shared_prompts` are the operator's own instructions: what is computed of them serves every caller.
     """
 
-    def __init__(self, settings: LlmSettings, shared_prompts: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        settings: LlmSettings,
+        shared_prompts: Sequence[str] = (),
+        observation: ObservationSettings | None = None,
+    ) -> None:
+        observe(observation)
         self._engine = build_llm_engine(settings, shared_prompts, _own_cpus())
         self._engine.warm_up()
         # A thread waits for each request that the engine takes, and one more to be refused.
         self._executor = ThreadPoolExecutor(_threads(settings), thread_name_prefix="llm")
-        self._metrics = StageMetrics("llm")
+        self._calls = StageCalls("llm")
         self._batch_metrics = BatchMetrics()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
@@ -36,13 +49,15 @@ class LlmServer:
             StageOverloaded: too many requests wait.
             StageUnavailable: the engine broke; another replica may answer.
         """
-        with self._metrics.call() as call:
+        with self._calls.call("generate", request.link) as call:
             events = iterate_in_thread(
-                self._executor, lambda stop: self._engine.generate(request, stop)
+                self._executor, lambda stop: call.working(self._engine.generate(request, stop))
             )
             async with aclosing(events):
                 async for event in events:
                     call.first_output()
+                    if isinstance(event, GenerationEnd):
+                        _note_end(call, event)
                     yield event
 
     async def ping(self) -> None:
@@ -54,7 +69,7 @@ class LlmServer:
         Raises:
             RuntimeError: the engine broke, and only another replica can go on.
         """
-        self._metrics.refresh()
+        self._calls.metrics.refresh()
         counts = self._engine.counts()
         if counts is not None:
             self._batch_metrics.tell(counts)
@@ -76,6 +91,12 @@ def build_llm_engine(
             return FakeLlmEngine(settings)
         case _:
             assert_never(settings)
+
+
+def _note_end(call: StageCall, end: GenerationEnd) -> None:
+    call.note(prompt_tokens=end.prompt_tokens, completion_tokens=end.completion_tokens)
+    call.note(finish_reason=end.finish_reason)
+    call.rate("tokens_per_s", end.completion_tokens)
 
 
 def _threads(settings: LlmSettings) -> int:

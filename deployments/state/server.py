@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
-from configs.settings import SessionSettings, VoiceLibrarySettings
+from configs.settings import ObservationSettings, SessionSettings, VoiceLibrarySettings
 from deployments.audio import Pcm
 from deployments.errors import StageFailed
 from deployments.messages import (
@@ -21,6 +21,7 @@ from deployments.messages import (
     VoiceConsent,
     VoiceReference,
 )
+from deployments.observe import observe
 from deployments.state.limits import Limits
 from deployments.state.sessions import Sessions
 from deployments.state.tickets import Tickets
@@ -37,7 +38,13 @@ class StateServer:
     What is in memory never waits, and runs on one event loop; the disk is used by one thread.
     """
 
-    def __init__(self, sessions: SessionSettings, voices: VoiceLibrarySettings) -> None:
+    def __init__(
+        self,
+        sessions: SessionSettings,
+        voices: VoiceLibrarySettings,
+        observation: ObservationSettings | None = None,
+    ) -> None:
+        observe(observation)
         self._limits = Limits()
         self._sessions = Sessions(sessions)
         self._tickets = Tickets()

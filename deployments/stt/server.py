@@ -9,6 +9,7 @@ from typing import assert_never
 from configs.settings import (
     FakeSttSettings,
     FallbackSttSettings,
+    ObservationSettings,
     OpenAiSttSettings,
     SttSettings,
     WhisperSettings,
@@ -16,21 +17,26 @@ from configs.settings import (
 from deployments.errors import StageUnavailable
 from deployments.fallback import Watch
 from deployments.messages import Segment, Transcript, TranscriptionRequest
-from deployments.metrics import EngineMetrics, StageMetrics
+from deployments.metrics import EngineMetrics
+from deployments.observe import observe
 from deployments.pump import iterate_in_thread, run_in_thread
 from deployments.remote import Reachable
+from deployments.stage_calls import StageCalls
 from deployments.stt.engine import SttEngine, whole_transcript
 
 
 class SttServer:
     """Transcribes utterances, as many at a time as the engine has workers."""
 
-    def __init__(self, settings: SttSettings) -> None:
+    def __init__(
+        self, settings: SttSettings, observation: ObservationSettings | None = None
+    ) -> None:
+        observe(observation)
         self._engines = EngineMetrics("stt")
         self._engine = build_stt_engine(settings, self._engines)
         self._engine.warm_up()
         self._executor = ThreadPoolExecutor(settings.workers, thread_name_prefix="stt")
-        self._metrics = StageMetrics("stt")
+        self._calls = StageCalls("stt")
 
     async def transcribe(self, request: TranscriptionRequest) -> Transcript:
         """Hear one utterance.
@@ -39,11 +45,14 @@ class SttServer:
             UnsupportedLanguage: the model does not know a language.
             InvalidParameter: the model cannot translate, and should.
         """
-        with self._metrics.call():
-            return await run_in_thread(
+        with self._calls.call("transcribe", request.link) as call:
+            transcript = await run_in_thread(
                 self._executor,
-                lambda stop: whole_transcript(self._engine.transcribe(request, stop)),
+                lambda stop: whole_transcript(call.working(self._engine.transcribe(request, stop))),
             )
+            call.note(audio_s=round(transcript.duration_s, 3))
+            call.rate("audio_s_per_s", transcript.duration_s)
+            return transcript
 
     async def transcribe_stream(
         self, request: TranscriptionRequest
@@ -54,9 +63,9 @@ class SttServer:
             UnsupportedLanguage: the model does not know a language.
             InvalidParameter: the model cannot translate, and should.
         """
-        with self._metrics.call() as call:
+        with self._calls.call("transcribe_stream", request.link) as call:
             heard = iterate_in_thread(
-                self._executor, lambda stop: self._engine.transcribe(request, stop)
+                self._executor, lambda stop: call.working(self._engine.transcribe(request, stop))
             )
             async with aclosing(heard):
                 async for item in heard:
@@ -74,7 +83,7 @@ class SttServer:
 
     async def check_health(self) -> None:
         """Called by Serve; a replica whose loop still turns is healthy."""
-        self._metrics.refresh()
+        self._calls.metrics.refresh()
         self._engines.refresh()
 
 

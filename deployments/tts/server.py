@@ -9,6 +9,7 @@ from typing import assert_never
 from configs.settings import (
     FakeTtsSettings,
     FallbackTtsSettings,
+    ObservationSettings,
     OpenAudioApiSettings,
     OpenAudioSettings,
     PiperSettings,
@@ -18,21 +19,26 @@ from deployments.audio import Pcm
 from deployments.errors import StageUnavailable
 from deployments.fallback import Watch
 from deployments.messages import SpeechRequest, VoiceCatalog, VoiceReference
-from deployments.metrics import EngineMetrics, StageMetrics
+from deployments.metrics import EngineMetrics
+from deployments.observe import observe
 from deployments.pump import iterate_in_thread, run_in_thread
 from deployments.remote import Reachable
+from deployments.stage_calls import StageCalls
 from deployments.tts.engine import SelfChecking, TtsEngine
 
 
 class TtsServer:
     """Speaks texts, as many at a time as the engine has workers."""
 
-    def __init__(self, settings: TtsSettings) -> None:
+    def __init__(
+        self, settings: TtsSettings, observation: ObservationSettings | None = None
+    ) -> None:
+        observe(observation)
         self._engines = EngineMetrics("tts")
         self._engine = build_tts_engine(settings, self._engines)
         self._engine.warm_up()
         self._executor = ThreadPoolExecutor(settings.workers, thread_name_prefix="tts")
-        self._metrics = StageMetrics("tts")
+        self._calls = StageCalls("tts")
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Pcm, None]:
         """Yield the audio as it is made; closing the stream stops the work.
@@ -41,14 +47,18 @@ class TtsServer:
             VoiceNotFound: no voice has the name that was asked for.
             InvalidParameter: the engine has no such choice.
         """
-        with self._metrics.call() as call:
+        spoken_s = 0.0
+        with self._calls.call("synthesize", request.link) as call:
             pieces = iterate_in_thread(
-                self._executor, lambda stop: self._engine.synthesize(request, stop)
+                self._executor, lambda stop: call.working(self._engine.synthesize(request, stop))
             )
             async with aclosing(pieces):
                 async for piece in pieces:
                     call.first_output()
+                    spoken_s += piece.duration_s
                     yield piece
+            call.note(audio_s=round(spoken_s, 3))
+            call.rate("audio_s_per_s", spoken_s)
 
     async def encode_voice(self, audio: Pcm, text: str) -> VoiceReference:
         """Encode a recording of a voice that says `text`, to speak with it.
@@ -75,7 +85,7 @@ class TtsServer:
         """Called by Serve; a replica whose loop and engine still turn is healthy."""
         if isinstance(self._engine, SelfChecking):
             self._engine.check_health()
-        self._metrics.refresh()
+        self._calls.metrics.refresh()
         self._engines.refresh()
 
 

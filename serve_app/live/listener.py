@@ -13,6 +13,7 @@ from typing import Protocol
 from deployments.audio import BYTES_PER_SAMPLE, WHISPER_SAMPLE_RATE
 from deployments.errors import AudioTooLong, NothingToCommit, SpeechError
 from deployments.messages import TranscriptionRequest
+from deployments.tracing import enter, start_span
 from serve_app.hearing.backchannel import is_backchannel
 from serve_app.hearing.ear import Ear, windows
 from serve_app.hearing.endpointing import Paused, Resumed, SpeechBegan, required_silence_ms
@@ -30,6 +31,7 @@ from serve_app.live.events import (
 from serve_app.live.items import Conversation, Message, Part, new_id
 from serve_app.live.ports import LiveContext
 from serve_app.live.tasks import Tasks
+from serve_app.live.turn_trace import TURN, end_unanswered
 from serve_app.live.utterance import Guess, Pausing, Quiet, Talking, UserState, Utterance
 
 logger = logging.getLogger("ray.serve")
@@ -237,7 +239,8 @@ class Listener:
     def _guess(self, utterance: Utterance, end: int) -> Guess:
         silence_s = self._ear.silence_ms / 1000 if self._config.turn_taking else 0.0
         audio = self._ear.utterance(utterance.start, end)
-        guess = Guess(utterance, audio, end, time.perf_counter() - silence_s)
+        trace = start_span(TURN, ago_s=silence_s)
+        guess = Guess(utterance, audio, end, time.perf_counter() - silence_s, trace)
         guess.task = self._tasks.spawn(self._work_out(guess), "guess")
         return guess
 
@@ -253,6 +256,7 @@ class Listener:
         if guess.transcript is not None:
             self._observer.guessed("transcript", useful=False, tokens=0)
         self._floor.drop(guess)
+        end_unanswered(guess.trace, "abandoned")
 
     def _consider(self) -> None:
         """Take the step that what is known now asks for."""
@@ -351,6 +355,7 @@ class Listener:
         self._unheard.pop(message.id).set()
         if guess.error is not None:
             self._emit(TranscriptionFailed(message, guess.error))
+            guess.trace.end(guess.error.code)
             self._floor.pay()
             return
         assert guess.transcript is not None  # noqa: S101 - it is worked out
@@ -370,6 +375,7 @@ class Listener:
 
     async def _work_out(self, guess: Guess) -> None:
         """Hear what was said so far, and draft the reply if it looks finished."""
+        enter(guess.trace)
         if guess.message is None and self._config.turn_taking is not None and self._taking.judges:
             await self._listen_to_sound(guess)
         await self._transcribe(guess)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from deployments.errors import SpeechError
 from deployments.messages import GenerationEnd, GenerationRequest, TextDelta
+from deployments.tracing import NO_SPAN
 from serve_app.dialogue.events import (
     ClauseBegan,
     ReplyDelta,
@@ -38,6 +39,7 @@ from serve_app.live.items import Call, Message, Part, new_id
 from serve_app.live.paced_voice import PacedVoice
 from serve_app.live.playout import Playout
 from serve_app.live.ports import LiveContext
+from serve_app.live.turn_trace import end_turn
 from serve_app.protocol.tool_calls import ArgumentsPiece, CallBegan
 from serve_app.words import Words
 
@@ -60,7 +62,7 @@ class Reply:
         tag: object = None,
         in_conversation: bool = True,
     ) -> None:
-        self.id = new_id("resp")
+        self.id, self.trace = new_id("resp"), NO_SPAN
         self.tag, self.in_conversation = tag, in_conversation
         self.playout = Playout()
         self.tokens = 0
@@ -267,6 +269,7 @@ class Reply:
             self.break_off()
         if status != "completed":
             self.message.status = "incomplete"
+        end_turn(self.trace, self._timings, status, reason, error, self.playout.played_s)
         for call in self.calls:
             call.status = "completed" if status == "completed" else "incomplete"
         self._tell(

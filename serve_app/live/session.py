@@ -15,6 +15,7 @@ from typing import Self
 
 from deployments.errors import InvalidParameter, NoReplyInProgress, ReplyInProgress, SpeechError
 from deployments.messages import ChatMessage, GenerationRequest
+from deployments.tracing import Span, enter, start_span
 from serve_app.hearing.ear import Ear
 from serve_app.hearing.voice_activity import SileroModel
 from serve_app.live.config import LiveConfig
@@ -39,6 +40,7 @@ from serve_app.live.ports import LiveContext
 from serve_app.live.reply import Reply
 from serve_app.live.request import generation_request
 from serve_app.live.tasks import Tasks
+from serve_app.live.turn_trace import TURN, end_unanswered
 from serve_app.live.utterance import Guess
 
 _TICK_S = 0.03
@@ -279,6 +281,7 @@ class LiveSession:
         heard = guess.transcript is not None and guess.transcript.text
         if not heard or not self._config.replies or taking is None or not taking.creates_reply:
             self.drop(guess)
+            end_unanswered(guess.trace, "unanswered")
             self.pay()
             return
         if self._reply is not None or self._listener.is_talking:
@@ -314,7 +317,7 @@ class LiveSession:
         async def prepare() -> GenerationRequest:
             return request
 
-        return self._new_reply(config, prepare, started=guess.paused_at)
+        return self._new_reply(config, prepare, started=guess.paused_at, trace=guess.trace)
 
     def _new_reply(
         self,
@@ -324,6 +327,7 @@ class LiveSession:
         started: float | None = None,
         tag: object = None,
         in_conversation: bool = True,
+        trace: Span | None = None,
     ) -> Reply:
         reply = Reply(
             self._replying,
@@ -333,6 +337,7 @@ class LiveSession:
             tag=tag,
             in_conversation=in_conversation,
         )
+        reply.trace = trace or start_span(TURN)
         self._working[reply.id] = self._tasks.spawn(self._give(reply), "reply")
         return reply
 
@@ -347,6 +352,7 @@ class LiveSession:
                     pass
 
     async def _give(self, reply: Reply) -> None:
+        enter(reply.trace)
         try:
             await reply.run()
         except Exception:

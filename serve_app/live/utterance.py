@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from deployments.audio import Pcm
 from deployments.errors import SpeechError
 from deployments.messages import Transcript
+from deployments.tracing import NO_SPAN, Span
 from serve_app.hearing.agreement import StableWords
 from serve_app.live.items import Message
 from serve_app.live.reply import Reply
@@ -37,6 +38,7 @@ class Guess:
     audio: Pcm
     end: int
     paused_at: float  # when its last voiced sample came
+    trace: Span = NO_SPAN  # of the turn that it may begin
     transcript: Transcript | None = None
     error: SpeechError | None = None
     sounds_finished: bool | None = None

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.errors import InvalidParameter, SpeechError, TextTooLong
 from deployments.languages import language_code
+from deployments.link import note_session
 from deployments.messages import TranscriptionRequest
 from serve_app.asked_by import AskedBy
 from serve_app.caller import Caller, CallerDep
@@ -73,6 +74,7 @@ async def dialogue(
         voice_rate = voice.sample_rate
         output.encoder(voice_rate)  # refuses what the format cannot hold
     memory = Memory(services.state, caller.owner, form.session_id)
+    note_session(form.session_id)
     audio, history = await both(services.decoder.decode(form.file.file), memory.recall())
     await caller.spend_audio(audio.duration_s)
     turn_request = TurnRequest(

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from deployments.errors import SessionNotFound
+from deployments.link import note_session
 from serve_app.caller import CallerDep
 from serve_app.protocol.sessions import SESSION_ID_PATTERN, SessionDeletedOut, SessionOut
 from serve_app.services import ServicesDep
@@ -26,6 +27,7 @@ async def read_session(
     services: ServicesDep, caller: CallerDep, session_id: SessionPath
 ) -> SessionOut:
     """What the model knows of a dialogue. Looking at it keeps it from being forgotten."""
+    note_session(session_id)
     session = await services.state.read_session(caller.owner, session_id)
     if session is None:
         raise SessionNotFound(session_id)
@@ -37,6 +39,7 @@ async def delete_session(
     services: ServicesDep, caller: CallerDep, session_id: SessionPath
 ) -> SessionDeletedOut:
     """Forget a dialogue. A turn that is in progress begins a new one when its reply is written."""
+    note_session(session_id)
     if not await services.state.delete_session(caller.owner, session_id):
         raise SessionNotFound(session_id)
     return SessionDeletedOut(id=session_id)

@@ -3,6 +3,7 @@
 Nothing here connects to Ray: the graph is reached over HTTP, its processes through psutil.
 """
 
+import json
 import os
 import re
 import signal
@@ -143,6 +144,11 @@ class Cluster:
 
     def output(self) -> str:
         return self.log.read_text(errors="replace")
+
+    def log_lines(self, **fields: object) -> list[dict[str, Any]]:
+        """The lines of JSON that have these fields."""
+        lines = [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
+        return [line for line in lines if fields.items() <= line.items()]
 
     # ---- over HTTP ----
 

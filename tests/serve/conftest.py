@@ -7,6 +7,7 @@ import pytest
 
 from tests.clients.fuzz import LIVEKIT
 from tests.serve.cluster import Cluster, derived_config, launched
+from tests.serve.collector import Collector, collecting
 
 LONG_REPLY = " ".join(f"Sentence number {n} is written by the slow model." for n in range(1, 40))
 
@@ -59,11 +60,22 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The launcher over five applications: `/`, `/slow`, `/stalled`, `/paired` and `/chained`."""
+def collector() -> Iterator[Collector]:
+    """Where the cluster's traces go."""
+    with collecting() as taking:
+        yield taking
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Cluster]:
+    """The launcher over five applications: `/`, `/slow`, `/stalled`, `/paired` and `/chained`.
+
+    It writes JSON logs and sends traces, so that every test is one of those, too.
+    """
     folder = tmp_path_factory.mktemp("serve")
+    observed = {"LOG_FORMAT": "json", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint}
     config = derived_config(folder / "config.yaml", APPLICATIONS, DEPLOYMENTS)
-    with launched(config, folder / "launcher.log") as started:
+    with launched(config, folder / "launcher.log", **observed) as started:
         for prefix in ("", "/slow", "/stalled", "/paired", "/chained"):
             started.wait_ready(prefix)
         yield started

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.serve.calls import noise_wav, upload
-from tests.serve.cluster import Cluster
+from tests.serve.cluster import Cluster, eventually
+from tests.serve.collector import Collector
 
 CANARY = "zanzibar-canary-4711"
 
@@ -75,6 +76,23 @@ def _only_in_paths(folder: Path, name: str) -> bool:
         if CANARY in line
     ]
     return all(f"GET /v1/models/{CANARY}" in line for line in lines)
+
+
+@pytest.mark.usefixtures("answers")
+def test_no_line_of_json_and_no_span_holds_what_was_said(
+    cluster: Cluster, collector: Collector
+) -> None:
+    """Neither in a path or a header: the routes' templates are told."""
+    route = "/v1/models/{model_id:path}"
+    eventually(lambda: cluster.log_lines(route=route), 30, "the line of the last request")
+    eventually(
+        lambda: any(span.attributes.get("http.route") == route for span in collector.spans),
+        30,
+        "the span of the last request",
+    )
+    for secret in (CANARY.encode(), base64.b64encode(CANARY.encode())):
+        assert secret not in cluster.log.read_bytes()
+        assert not any(secret in body for body in collector.bodies)
 
 
 @pytest.mark.usefixtures("answers")

@@ -51,8 +51,9 @@ LAUNCHED = {
         args={"stt": WHISPER},
         environ={"FASTER_WHISPER_DEVICE": "cuda:7"},
     ),
-    "a voice that is not here": Mistake(
-        ("tts.voices.ada", "/nowhere/ada.onnx"),
+    "a voice that is not here, in JSON": Mistake(
+        ('"level":"ERROR"', '"deployment":"launcher"', "tts.voices.ada", "/nowhere/ada.onnx"),
+        environ={"LOG_FORMAT": "json"},
         args={
             "tts": {
                 "engine": "piper",

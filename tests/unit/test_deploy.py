@@ -2,6 +2,9 @@
 
 import gzip
 import re
+import shutil
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from jsonschema import Draft202012Validator
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
+from configs.environment import VARIABLES
 from configs.settings import load_settings
 from tests.serve.cluster import ROOT
 
@@ -221,6 +225,13 @@ def test_an_image_is_built_in_one_stage_and_runs_in_another(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=by_name)
+def test_hadolint_has_nothing_to_say_of_an_image(path: Path) -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    ran = subprocess.run([linter, path], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=by_name)
 def test_an_image_holds_what_the_locks_name_for_any_processor(path: Path) -> None:
     steps = instructions(path)
     arguments = dict(rest.split("=", 1) for name, rest in steps if name == "ARG")
@@ -315,6 +326,74 @@ def test_compose_asks_for_keys_and_for_rays_token() -> None:
     settings, warnings = load_settings({}, environment)
     assert warnings == []
     assert settings.access.keys_file == "/run/secrets/api_keys"
+
+
+@pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "compose.cuda.yaml"]])
+def test_compose_itself_takes_the_files(files: list[str]) -> None:
+    compose = [shutil.which("docker") or "docker", "compose"]
+    if shutil.which("docker") is None or _status([*compose, "version"]):
+        pytest.skip("docker compose is not here")
+    named = [part for file in files for part in ("-f", str(DEPLOY / file))]
+    assert _status([*compose, *named, "config", "--quiet"]) == 0
+
+
+def _status(command: list[str]) -> int:
+    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
+
+
+# ---- the runbook --------------------------------------------------------------------------------
+
+
+def test_every_variable_that_is_set_or_read_somewhere_is_in_the_documents(service: Any) -> None:
+    names = set(RAY_ENV) | {variable.name for variable in VARIABLES}
+    for container in containers(service):
+        names |= {each["name"] for each in container["env"]}
+    for each in load(DEPLOY / "compose.yaml")["services"].values():
+        names |= set(each.get("environment", {}))
+    script = (ROOT / "scripts/setup.sh").read_text() + (DEPLOY / "docker/entrypoint.sh").read_text()
+    names |= set(re.findall(r"\$\{([A-Z][A-Z_]+)[:}-]", script)) - {"XDG_CACHE_HOME"}
+    pages = [(ROOT / "docs" / page).read_text() for page in ("operations.md", "configuration.md")]
+    told = set(re.findall(r"\b\w+\b", " ".join(pages)))
+    assert {"LLAMA_CMAKE_ARGS", "LOG_FORMAT", "HF_TOKEN", "RAY_AUTH_MODE"} <= names
+    assert sorted(names - told) == []
+
+
+# ---- Prometheus ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["check", "rules", "alerts.yml"],
+        ["check", "config", "prometheus.yml"],
+        ["test", "rules", "tests/alerts_test.yml"],
+    ],
+    ids=" ".join,
+)
+def test_promtool_takes_the_rules_and_each_fires_when_it_should(asked: list[str]) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not here")
+    ran = subprocess.run(
+        [promtool, *asked],
+        cwd=DEPLOY / "prometheus",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_every_alert_has_a_test_that_sees_it_fire_and_one_that_does_not() -> None:
+    rules = load(DEPLOY / "prometheus/alerts.yml")["groups"][0]["rules"]
+    alerts = {rule["alert"]: rule["annotations"]["summary"] for rule in rules}
+    quiet, *loud = load(DEPLOY / "prometheus/tests/alerts_test.yml")["tests"]
+    assert {each["alertname"] for each in quiet["alert_rule_test"]} == alerts.keys()
+    assert not any(each["exp_alerts"] for each in quiet["alert_rule_test"])
+    assert {
+        each["alertname"] for test in loud for each in test["alert_rule_test"] if each["exp_alerts"]
+    } == alerts.keys()
 
 
 def test_grafana_finds_prometheus_and_the_dashboard() -> None:

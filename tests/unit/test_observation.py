@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ray.dashboard.modules.reporter import reporter_agent
 
 from scripts import write_dashboard, write_metrics_doc
 from scripts.metric_catalog import catalog
@@ -45,6 +46,13 @@ def test_a_query_names_metrics_and_labels_that_exist(query: str) -> None:
     matched = re.findall(r'(\w+)="', query)
     assert set(grouped + matched) <= known
     assert query.count("(") == query.count(")")
+
+
+def test_what_is_rays_own_is_what_its_agent_exports() -> None:
+    source = Path(reporter_agent.__file__).read_text(encoding="utf-8")
+    names = {name for query in ALERTS + PANELS for name in re.findall(r"\bray_(\w+)", query)}
+    assert {"node_gpus_utilization", "node_gram_used", "node_mem_used"} <= names
+    assert [name for name in names if f'"{name}": Gauge(' not in source] == []
 
 
 def test_the_runbook_says_what_to_do_about_each_alert() -> None:
