@@ -247,6 +247,11 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "LIVEKIT_TOKEN_TTL", "seconds a token is good", ("livekit", "token_ttl_s"), None, _integer
     ),
+    Variable(
+        "REDIS_URL",
+        "Redis that keeps sessions, with its password",
+        ("sessions", "redis_url"),
+    ),
     Variable("VOICES_FOLDER", "folder of cloned voices", ("voices", "folder")),
     Variable("USE_SCALAR_DOCS", "true: /docs is served", ("docs", "enabled"), None, _boolean),
     Variable("DOCS_URL", "path of the page", instead=_FIXED_DOCS),
@@ -301,6 +306,7 @@ _SECRETS = {
     variable.name: variable.path
     for variable in VARIABLES
     if variable.name.endswith(("_KEY", "_KEYS", "_SECRET", "_HEADERS"))
+    or variable.name == "REDIS_URL"
 }
 SECRET_NAMES = {
     "api_key",

@@ -2,7 +2,7 @@
 
 from pydantic import ValidationError
 
-_SECRET = {"keys_sha256", "api_key", "api_secret", "remote_keys"}
+_SECRET = {"keys_sha256", "api_key", "api_secret", "remote_keys", "redis_url"}
 
 
 class SettingsError(ValueError):

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from copy import deepcopy
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from configs.environment import SECRET_NAMES, Environment, Override, is_secret, read_environment
 from configs.problems import SettingsError, first_problem
+from configs.redis_url import check_redis_url
 from configs.secret import Secret
 
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?|auto)$")]
@@ -527,6 +528,29 @@ class SessionSettings(_Settings):
     max_messages: int = Field(default=200, ge=2, le=10_000, description="Of one session.")
     max_chars: int = Field(default=100_000, ge=1000, le=500_000, description="Of one session.")
     max_total_chars: int = Field(default=50_000_000, ge=1000, description="Of all sessions.")
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="`redis://` or `rediss://[user]:password@host:port/number`: where they are kept, "
+        "for all ingress replicas and over restarts; none: in the `state` deployment.",
+    )
+    redis_prefix: str = Field(
+        default="gemmavoice",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        description="What every key in Redis begins with.",
+    )
+    redis_timeout_s: float = Field(
+        default=0.15, gt=0, le=10, description="A request waits no longer for Redis, and goes on."
+    )
+    redis_connections: int = Field(
+        default=32, ge=1, le=1024, description="Of each ingress replica, at most."
+    )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_redis_url(url.get_secret_value())
+        return url
 
 
 class VoiceLibrarySettings(_Settings):

@@ -39,6 +39,7 @@ SpeechError
 ├── StageFailed               a stage broke while it worked
 │   └── RequestRefused        a remote engine would not take this one request
 ├── StageUnavailable          no replica of a stage answers
+│   └── MemoryUnavailable     what remembers sessions does not answer
 ├── StageOverloaded           a stage has no room
 ├── StageTimeout              a stage did not answer in time
 └── StartupError              wrong configuration: the process must not start
@@ -593,6 +594,19 @@ class StageUnavailable(_StageError):
     @property
     def message(self) -> str:
         return f"The {self.stage} stage is not available at the moment; try again."
+
+
+class MemoryUnavailable(StageUnavailable):
+    """What remembers sessions does not answer."""
+
+    code = "memory_unavailable"
+
+    def __init__(self, stage: str = "sessions") -> None:
+        super().__init__(stage)
+
+    @property
+    def message(self) -> str:
+        return "The memory of sessions does not answer at the moment; try again."
 
 
 class StageOverloaded(_StageError):

@@ -268,6 +268,50 @@ class TurnMetrics:
         self._errors.inc(1, {"pipeline": pipeline, "code": code})
 
 
+_MEMORY_SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.5, 1, 10]
+
+
+class MemoryMetrics:
+    """Sessions in Redis; there is nothing to count without one."""
+
+    def __init__(self) -> None:
+        self._is_away: bool | None = None
+        self._duration = metrics.Histogram(
+            "app_session_memory_seconds",
+            description="Time of a call that Redis answered, in seconds: read, append, write or delete.",
+            boundaries=_MEMORY_SECONDS,
+            tag_keys=_keys("operation"),
+        )
+        self._errors = metrics.Counter(
+            "app_session_memory_errors_total",
+            description="Calls that failed, by reason: timeout, connection, access (a wrong password), "
+            "answer (Redis refused it) or circuit (Redis was not asked).",
+            tag_keys=_keys("operation", "reason"),
+        )
+        self._away = metrics.Gauge(
+            "app_session_memory_away",
+            description="1 while an ingress replica does not ask Redis, for it did not answer.",
+        )
+
+    def answered(self, operation: str, seconds: float) -> None:
+        """Note a call that was answered."""
+        self._duration.observe(seconds, {"operation": operation})
+
+    def failed(self, operation: str, reason: str) -> None:
+        """Count a call that failed."""
+        self._errors.inc(1, {"operation": operation, "reason": reason})
+
+    def away(self, *, is_away: bool) -> None:
+        """Note whether Redis is left alone."""
+        self._is_away = is_away
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Tell the gauge again: Ray exports a gauge only after it was set, and then forgets it."""
+        if self._is_away is not None:
+            self._away.set(int(self._is_away))
+
+
 class LiveMetrics:
     """Live conversations: sessions, replies, speculation, interruptions."""
 

@@ -77,6 +77,23 @@ ROWS: dict[str, list[tuple[str, str, dict[str, str]]]] = {
             {"{{stage}}": "sum by (stage) (app_stage_in_flight)"},
         ),
     ],
+    "Sessions in Redis": [
+        (
+            "Calls, p95",
+            "s",
+            {"{{operation}}": _quantile(0.95, "app_session_memory_seconds", "operation")},
+        ),
+        (
+            "Calls that failed",
+            "ops",
+            {"{{reason}}": _rate("app_session_memory_errors_total", "reason")},
+        ),
+        (
+            "Ingress replicas that go without it",
+            "short",
+            {"replicas": "sum(app_session_memory_away)"},
+        ),
+    ],
     "Engines in a chain": [
         (
             "Answers in place of an earlier engine",

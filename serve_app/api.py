@@ -1,7 +1,7 @@
 """The FastAPI application: routes, middleware, error handlers; free of Ray."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cache, partial
 
 from fastapi import FastAPI
@@ -61,8 +61,17 @@ _FAMILIES = (
 )
 
 
-def build_api(services: Services, is_draining: Callable[[], bool] = lambda: False) -> FastAPI:
-    """All routes over the given services; `is_draining`: whether the replica must end soon.
+_Lifespan = Callable[[object], AbstractAsyncContextManager[None]]
+
+
+def build_api(
+    services: Services,
+    is_draining: Callable[[], bool] = lambda: False,
+    during: Sequence[_Lifespan] = (),
+) -> FastAPI:
+    """All routes over the given services.
+
+    `is_draining`: whether the replica must end soon; `during`: what lasts as long as the application.
 
     Raises:
         InvalidSetting: the file of the API keys cannot be used.
@@ -70,7 +79,7 @@ def build_api(services: Services, is_draining: Callable[[], bool] = lambda: Fals
     settings, access = services.settings, services.settings.access
     ring, shares = KeyRing(access), Shares(services.state, services.http_metrics)
     desk = LiveDesk(services)
-    api = bare_api(settings, _both(keeping(shares), watching(desk, is_draining)))
+    api = bare_api(settings, _all(keeping(shares), watching(desk, is_draining), *during))
     api.state.services, api.state.desk = services, desk
     install_error_handlers(api, _allowed())
     # The last one added is the outermost.
@@ -86,13 +95,12 @@ def build_api(services: Services, is_draining: Callable[[], bool] = lambda: Fals
     return api
 
 
-_Lifespan = Callable[[object], AbstractAsyncContextManager[None]]
-
-
-def _both(first: _Lifespan, second: _Lifespan) -> _Lifespan:
+def _all(*lifespans: _Lifespan) -> _Lifespan:
     @asynccontextmanager
     async def lifespan(api: object) -> AsyncGenerator[None, None]:
-        async with first(api), second(api):
+        async with AsyncExitStack() as stack:
+            for each in lifespans:
+                await stack.enter_async_context(each(api))
             yield
 
     return lifespan

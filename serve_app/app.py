@@ -41,7 +41,8 @@ def bind_graph(settings: AppSettings) -> Application:
     own_prompts = (settings.prompts.spoken, settings.prompts.written)
     llm = _deployed("llm", LlmServer, _BY_SESSION).bind(settings.llm, own_prompts, watched)
     tts = _deployed("tts", TtsServer).bind(settings.tts, watched)
-    state = _deployed("state", StateServer).bind(settings.sessions, settings.voices, watched)
+    sessions = settings.sessions.model_copy(update={"redis_url": None})  # the ingress asks it
+    state = _deployed("state", StateServer).bind(sessions, settings.voices, watched)
     dialogue = _deployed("dialogue", serve.ingress()(DialogueIngress))
     return dialogue.bind(settings, stt, llm, tts, state)
 

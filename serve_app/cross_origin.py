@@ -13,7 +13,13 @@ from serve_app.rate_limits import HEADERS
 from serve_app.request_id import request_id_of
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_SHOWN = ("x-audio-format", "x-sample-rate", "x-reference-id", "x-ignored-parameters")
+_SHOWN = (
+    "x-audio-format",
+    "x-sample-rate",
+    "x-reference-id",
+    "x-ignored-parameters",
+    "x-session-memory",
+)
 
 
 class CrossOrigin(CORSMiddleware):

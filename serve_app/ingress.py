@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
 from configs.settings import AppSettings
-from deployments.metrics import HttpMetrics, LiveMetrics, TurnMetrics
+from deployments.metrics import HttpMetrics, LiveMetrics, MemoryMetrics, TurnMetrics
 from deployments.observe import observe
 from serve_app.api import build_api
 from serve_app.cloned_voices import ClonedVoices
@@ -19,6 +19,7 @@ from serve_app.model_catalog import ModelCatalog
 from serve_app.normalized_voice import reading
 from serve_app.scaling import PLACES, WORKING
 from serve_app.services import Services
+from serve_app.session_memory.redis_sessions import RedisSessions
 
 Handle = DeploymentHandle[Any]
 
@@ -31,12 +32,20 @@ class DialogueIngress:
     ) -> None:
         observe(settings.observation)
         speaker = TtsHandle(tts, settings.timeouts)
+        shared = StateHandle(state, settings.timeouts)
+        self._memory_metrics = MemoryMetrics()
+        self._redis = (
+            RedisSessions(settings.sessions, self._memory_metrics)
+            if settings.sessions.redis_url
+            else None
+        )
         self._services = Services(
             settings=settings,
             stt=SttHandle(stt, settings.timeouts),
             llm=LlmHandle(llm, settings.timeouts),
             tts=reading(speaker, settings.audio),
-            state=StateHandle(state, settings.timeouts),
+            state=shared,
+            sessions=self._redis or shared,
             decoder=AudioDecoder(settings.audio),
             http_metrics=HttpMetrics(),
             turn_metrics=TurnMetrics(),
@@ -48,7 +57,8 @@ class DialogueIngress:
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once the replica is constructed."""
-        api = build_api(self._services, is_draining)
+        during = () if self._redis is None else (self._redis.watched,)
+        api = build_api(self._services, is_draining, during)
         self._desk: LiveDesk = api.state.desk
         return api
 
@@ -60,6 +70,7 @@ class DialogueIngress:
     async def check_health(self) -> None:
         """Called by Serve; a replica whose loop still turns is healthy."""
         self._services.live_metrics.refresh()
+        self._memory_metrics.refresh()
 
     def __del__(self) -> None:
         if services := getattr(self, "_services", None):

@@ -100,7 +100,7 @@ class LiveDesk:
 
     def memory(self, owner: str, session_id: str) -> LiveMemory:
         """Where a dialogue of this owner is kept."""
-        return LiveMemory(self._services.state, owner, session_id)
+        return LiveMemory(self._services.sessions, owner, session_id)
 
     async def settle(self, session: LiveSession) -> None:
         """Return when the running turn is over, or has had its time."""

@@ -96,6 +96,18 @@ class StateStore(Protocol):
         """Count seconds of audio; `afterwards` never refuses."""
         ...
 
+    async def issue_ticket(self, digest: bytes, ticket: Ticket) -> None:
+        """Let the short-lived key of this hash in."""
+        ...
+
+    async def find_ticket(self, digest: bytes) -> Ticket | None:
+        """What the short-lived key of this hash opens; None where it opens nothing."""
+        ...
+
+
+class SessionMemory(Protocol):
+    """Remembered dialogues, each by its owner and an id. Every method raises `SpeechError`."""
+
     async def read_session(self, owner: str, session_id: str) -> Session | None:
         """A remembered dialogue; None where there is none."""
         ...
@@ -110,14 +122,6 @@ class StateStore(Protocol):
         self, owner: str, session_id: str, messages: tuple[ChatMessage, ...]
     ) -> None:
         """Remember a dialogue as it is now."""
-        ...
-
-    async def issue_ticket(self, digest: bytes, ticket: Ticket) -> None:
-        """Let the short-lived key of this hash in."""
-        ...
-
-    async def find_ticket(self, digest: bytes) -> Ticket | None:
-        """What the short-lived key of this hash opens; None where it opens nothing."""
         ...
 
     async def delete_session(self, owner: str, session_id: str) -> bool:
@@ -159,6 +163,7 @@ class Services:
     llm: Llm
     tts: Tts
     state: StateStore
+    sessions: SessionMemory
     decoder: AudioDecoder
     http_metrics: HttpMetrics
     turn_metrics: TurnMetrics

@@ -31,6 +31,7 @@ _NOTHING_TO_SAY = WarningOut(
     code="nothing_to_say", message="The reply holds nothing that can be spoken."
 )
 _NO_SPEECH = WarningOut(code="no_speech", message="Nobody spoke in the audio.")
+_MEMORY_HEADER = "x-session-memory"
 _NO_MEMORY = WarningOut(
     code="memory_unavailable",
     message="The session's memory does not answer: this turn may not know of the turns before it, "
@@ -72,11 +73,13 @@ class WholeTurn:
 
     def answer(self) -> Response:
         """The whole turn; call it after the last event."""
+        headers = memory_headers(self.memory)
         if not self.pieces:
-            return JSONResponse(self._body(None).model_dump(exclude_none=True))
+            return JSONResponse(self._body(None).model_dump(exclude_none=True), headers=headers)
         voice_rate = self.pieces[0].sample_rate
         body = self._body(self.output.sample_rate(voice_rate))
-        return json_answer(body, "audio_base64", self.output.slices(self.pieces, voice_rate))
+        slices = self.output.slices(self.pieces, voice_rate)
+        return json_answer(body, "audio_base64", slices, headers)
 
     def _body(self, sample_rate: int | None) -> DialogueOut:
         """All but the audio."""
@@ -168,6 +171,11 @@ class StreamedTurn:
 
     async def _line(self, event: str, data: Mapping[str, object]) -> None:
         await self._push(ndjson(event, data))
+
+
+def memory_headers(memory: Memory) -> dict[str, str]:
+    """Whether the memory has failed so far."""
+    return {_MEMORY_HEADER: "unavailable"} if memory.failed else {}
 
 
 def timings_out(timings: TurnTimings) -> TimingsOut:

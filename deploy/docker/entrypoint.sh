@@ -6,4 +6,8 @@ set -a
 . configs/ray.env
 set +a
 export LOG_FORMAT="${LOG_FORMAT:-json}"
+if [ -n "${REDIS_URL_FILE:-}" ]; then
+  REDIS_URL="$(cat "${REDIS_URL_FILE}")"
+  export REDIS_URL  # the launcher takes it out of the environment again
+fi
 exec "$@"

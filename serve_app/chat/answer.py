@@ -102,7 +102,7 @@ class Memory:
         """Remember an answer; until when, in Unix seconds."""
         said = ChatMessage("assistant", transcript)
         try:
-            await self._services.state.append_session(self._owner, audio_id, (said,), 0)
+            await self._services.sessions.append_session(self._owner, audio_id, (said,), 0)
         except SpeechError:
             return unix_time()  # the answer itself is whole
         return unix_time() + int(self._services.settings.sessions.idle_s)

@@ -184,7 +184,7 @@ class _Reader:
         )
 
     async def _remembered(self, audio_id: str, place: str) -> str:
-        session = await self._services.state.read_session(audio_owner(self._caller), audio_id)
+        session = await self._services.sessions.read_session(audio_owner(self._caller), audio_id)
         if session is None or not session.messages:
             raise InvalidParameter(place, f"the audio '{audio_id}' is not known, or has expired")
         return session.messages[-1].content

@@ -19,16 +19,17 @@ class LiveMemory:
     def __init__(self, store: LiveStore, owner: str, session_id: str) -> None:
         self._store, self._owner, self.session_id = store, owner, session_id
         self._changes = asyncio.Event()
+        self._earlier: tuple[ChatMessage, ...] | None = ()  # not recalled, and not to be lost
+        self._unsaved = False
         self.failed = False
 
     async def recall(self) -> tuple[ChatMessage, ...]:
         """What was said before; nothing where the store does not know, or does not answer."""
         try:
-            session = await self._store.read_session(self._owner, self.session_id)
+            return await self._known()
         except SpeechError:
-            self.failed = True
+            self.failed, self._earlier = True, None
             return ()
-        return session.messages if session else ()
 
     def changed(self) -> None:
         """The dialogue is not what it was."""
@@ -42,11 +43,15 @@ class LiveMemory:
 
     async def save(self, read: Read) -> None:
         """Store what has changed, if anything has."""
-        if not self._changes.is_set():
+        if not (self._changes.is_set() or self._unsaved):
             return
         self._changes.clear()
+        self._unsaved = True
         try:
-            await self._store.write_session(self._owner, self.session_id, read())
+            if self._earlier is None:
+                self._earlier = await self._known()
+            messages = self._earlier + read()
+            await self._store.write_session(self._owner, self.session_id, messages)
         except SpeechError as error:
             if not self.failed:
                 logger.warning("a live dialogue is not kept", extra={"code": error.code})
@@ -55,4 +60,8 @@ class LiveMemory:
             self._changes.set()  # broken off in the middle: it is still to be done
             raise
         else:
-            self.failed = False
+            self.failed = self._unsaved = False
+
+    async def _known(self) -> tuple[ChatMessage, ...]:
+        session = await self._store.read_session(self._owner, self.session_id)
+        return session.messages if session else ()

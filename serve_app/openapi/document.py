@@ -92,6 +92,11 @@ _OTHERS = {
     "x-sample-rate": ("Its sample rate in Hz.", {"type": "integer"}, 24_000),
     "x-engine": ("Which engine answered.", {"type": "string"}, "piper"),
     "x-reference-id": ("The voice that was asked for.", {"type": "string"}, "joe"),
+    "x-session-memory": (
+        "There, and `unavailable`, where the turn could not be remembered, or know what was said before.",
+        {"type": "string", "enum": ["unavailable"]},
+        "unavailable",
+    ),
     "x-ignored-parameters": (
         "Fields of the request that no voice can follow.",
         {"type": "string"},
@@ -102,6 +107,8 @@ _OF_AUDIO = ("x-audio-format", "x-sample-rate")
 _OF_ANSWER = {
     "/v1/text-to-speech": (*_OF_AUDIO, "x-engine", "x-reference-id"),
     "/v1/audio/speech": (*_OF_AUDIO, "x-engine", "x-ignored-parameters"),
+    "/v1/dialogue": ("x-session-memory",),
+    "/v1/conversation/dialogue": ("x-session-memory",),
     "/v1/speech-to-text": ("x-engine",),
     "/v1/audio/transcriptions": ("x-engine",),
     "/v1/audio/translations": ("x-engine",),

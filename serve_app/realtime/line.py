@@ -6,10 +6,12 @@ from contextlib import AsyncExitStack, ExitStack
 from pydantic import ValidationError
 from starlette.websockets import WebSocket
 
-from deployments.errors import SpeechError
+from deployments.errors import MemoryUnavailable, SpeechError
 from serve_app.caller import Caller
 from serve_app.denial import deny
 from serve_app.live.config import LiveConfig
+from serve_app.live.events import LiveEvent, ReplyEnded, Trouble
+from serve_app.live.memory import LiveMemory
 from serve_app.live.ports import Emit
 from serve_app.live.session import LiveSession
 from serve_app.live_desk import LiveDesk
@@ -43,7 +45,8 @@ async def hold_session(
         except SpeechError as error:
             await deny(problem_of(error), websocket.scope, websocket.receive, websocket.send)
         else:
-            await _Session(websocket, services, caller, desk).serve(reception, beginning)
+            session = _Session(websocket, services, caller, desk)
+            await session.serve(reception, beginning, named=wish.session_id is not None)
 
 
 class _Session:
@@ -59,13 +62,15 @@ class _Session:
         chosen = _SUBPROTOCOL if _SUBPROTOCOL in offered else None
         self._socket = Socket(websocket, idle_s=self._live.idle_s, subprotocol=chosen)
 
-    async def serve(self, reception: Reception, beginning: Beginning) -> None:
-        """From its first event to its last."""
+    async def serve(self, reception: Reception, beginning: Beginning, *, named: bool) -> None:
+        """From its first event to its last; `named`: the client asked for this very session."""
         meter = Meter(self._caller)
         memory = self._desk.memory(self._caller.owner, beginning.session.id)
+        forgetting = _Forgetting(memory)
 
         def opening(config: LiveConfig, emit: Emit) -> LiveSession:
-            return self._desk.session(config, emit, self._caller.owner, memory)
+            told = forgetting.telling(emit) if named else emit
+            return self._desk.session(config, told, self._caller.owner, memory)
 
         async with AsyncExitStack() as stack:
             socket = await stack.enter_async_context(self._socket)
@@ -75,6 +80,7 @@ class _Session:
             try:
                 async with talk.live, asyncio.TaskGroup() as group:
                     talk.begin()
+                    forgetting.tell()
                     parts = [
                         group.create_task(part, name=name)
                         for name, part in (
@@ -104,6 +110,32 @@ class _Session:
             code, reason = GOING_AWAY, f"the session is older than {self._live.max_session_s:g} s"
         await self._desk.settle(talk.live)
         self._socket.close(code, reason)
+
+
+class _Forgetting:
+    """Tells a client that goes on with a session where its memory is away, once each time."""
+
+    def __init__(self, memory: LiveMemory) -> None:
+        self._memory = memory
+        self._emit: Emit | None = None
+        self._told = False
+
+    def telling(self, emit: Emit) -> Emit:
+        """`emit`, with a word on the memory at the end of a reply."""
+
+        def told(event: LiveEvent) -> None:
+            emit(event)
+            if isinstance(event, ReplyEnded):
+                self.tell()
+
+        self._emit = emit
+        return told
+
+    def tell(self) -> None:
+        """Say that the memory is away, if that is so, and news."""
+        if self._emit is not None and self._memory.failed and not self._told:
+            self._emit(Trouble(MemoryUnavailable()))
+        self._told = self._memory.failed
 
 
 def _dialect(websocket: WebSocket) -> Dialect:

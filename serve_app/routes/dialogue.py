@@ -35,7 +35,7 @@ from serve_app.services import Services, ServicesDep, Voice
 from serve_app.speech_output import SpeechOutput
 from serve_app.sse import ndjson
 from serve_app.streaming import Push, PushResponse
-from serve_app.turn_output import StreamedTurn, WholeTurn
+from serve_app.turn_output import StreamedTurn, WholeTurn, memory_headers
 from serve_app.wanted_voice import wanted_voice_to_come
 
 router = APIRouter(tags=["dialogue"], dependencies=[KNOWN_QUERY])
@@ -73,7 +73,7 @@ async def dialogue(
     if isinstance(voice, Voice):
         voice_rate = voice.sample_rate
         output.encoder(voice_rate)  # refuses what the format cannot hold
-    memory = Memory(services.state, caller.owner, form.session_id)
+    memory = Memory(services.sessions, caller.owner, form.session_id)
     note_session(form.session_id)
     audio, history = await both(services.decoder.decode(form.file.file), memory.recall())
     await caller.spend_audio(audio.duration_s)
@@ -99,7 +99,10 @@ async def dialogue(
 
     request_id = request_id_of(request.scope)
     return PushResponse(
-        produce, lambda problem: ndjson("error", problem.body(request_id)), "application/x-ndjson"
+        produce,
+        lambda problem: ndjson("error", problem.body(request_id)),
+        "application/x-ndjson",
+        memory_headers(memory),
     )
 
 

@@ -28,7 +28,7 @@ async def read_session(
 ) -> SessionOut:
     """What the model knows of a dialogue. Looking at it keeps it from being forgotten."""
     note_session(session_id)
-    session = await services.state.read_session(caller.owner, session_id)
+    session = await services.sessions.read_session(caller.owner, session_id)
     if session is None:
         raise SessionNotFound(session_id)
     return SessionOut.of(session)
@@ -40,6 +40,6 @@ async def delete_session(
 ) -> SessionDeletedOut:
     """Forget a dialogue. A turn that is in progress begins a new one when its reply is written."""
     note_session(session_id)
-    if not await services.state.delete_session(caller.owner, session_id):
+    if not await services.sessions.delete_session(caller.owner, session_id):
         raise SessionNotFound(session_id)
     return SessionDeletedOut(id=session_id)

@@ -46,7 +46,8 @@ from serve_app.ears import Ears
 from serve_app.media.decode import AudioDecoder
 from serve_app.model_catalog import ModelCatalog
 from serve_app.normalized_voice import reading
-from serve_app.services import Services, StateStore
+from serve_app.services import Services, SessionMemory, StateStore
+from serve_app.session_memory.redis_sessions import RedisSessions
 
 HEARD = "What is the capital of France?"
 REPLY = "The capital of France is Paris. It lies on the river Seine."
@@ -263,8 +264,13 @@ def _in_own_folder(voices: VoiceLibrarySettings, folder: str) -> VoiceLibrarySet
 
 
 @contextmanager
-def serving(settings: AppSettings | None = None) -> Iterator[Served]:
-    """The API over fake engines, and a client whose requests share one event loop."""
+def serving(
+    settings: AppSettings | None = None, sessions: RedisSessions | None = None
+) -> Iterator[Served]:
+    """The API over fake engines, and a client whose requests share one event loop.
+
+    Sessions are in the state of this process, unless there are others.
+    """
     settings = settings or quick_settings()
     assert isinstance(settings.stt, FakeSttSettings)
     assert isinstance(settings.llm, FakeLlmSettings)
@@ -282,6 +288,7 @@ def serving(settings: AppSettings | None = None) -> Iterator[Served]:
             llm=llm,
             tts=reading(tts, settings.audio),
             state=cast("StateStore", state),
+            sessions=sessions or cast("SessionMemory", state),
             decoder=decoder,
             http_metrics=cast("HttpMetrics", records),
             turn_metrics=cast("TurnMetrics", records),
@@ -290,7 +297,7 @@ def serving(settings: AppSettings | None = None) -> Iterator[Served]:
             ears=ears,
             cloned=ClonedVoices(cast("VoiceStore", state), tts),
         )
-        api = build_api(services)
+        api = build_api(services, during=(sessions.watched,) if sessions else ())
         try:
             with TestClient(api, raise_server_exceptions=False) as client:
                 yield Served(api, client, services, stt, llm, tts, state, records)

@@ -13,6 +13,7 @@ from starlette.testclient import WebSocketDenialResponse, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
 from configs.settings import AccessSettings, LiveSettings
+from deployments.errors import MemoryUnavailable
 from serve_app.live_desk import LiveDesk
 from tests.serve.cluster import eventually
 from tests.unit.fake_services import HEARD, REPLY, Served, quick_settings, serving
@@ -201,6 +202,24 @@ def test_a_dialogue_goes_on_under_its_id(served: Served) -> None:
         "What is the capital of France?",
         REPLY,
     ]
+
+
+def test_a_client_that_goes_on_is_told_that_the_memory_is_away(served: Served) -> None:
+    with served.broken("state", MemoryUnavailable()):
+        with talking(served, f"{URL}&session_id=lost") as talker:
+            talker.until("session.created")
+            while (event := talker.read())["type"] != "error":
+                pass
+            assert event["error"]["code"] == "memory_unavailable"
+            assert event["error"]["type"] == "server_error"
+            talker.send("session.update", session=TEXT)
+            for _ in range(2):  # told once
+                talker.send("conversation.item.create", item=MESSAGE)
+                talker.send("response.create")
+                assert talker.until("response.done")["response"]["status"] == "completed"
+        with talking(served) as talker:
+            talker.send("session.update", session=TEXT)
+            talker.until("session.updated")  # nothing was asked for, and nothing is told
 
 
 # ---- doors ----

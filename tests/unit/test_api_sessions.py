@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from configs.settings import AccessSettings, PromptSettings, SessionSettings
-from deployments.errors import StageFailed, StageTimeout, StageUnavailable
+from deployments.errors import (
+    MemoryUnavailable,
+    SpeechError,
+    StageFailed,
+    StageTimeout,
+    StageUnavailable,
+)
 from deployments.messages import ChatMessage
 from tests.unit.fake_services import HEARD, REPLY, Served, quick_settings, serving
 from tests.unit.http_answers import ndjson_events, problem
@@ -198,6 +204,26 @@ def test_a_memory_that_cannot_be_read_costs_no_turn(served: Served) -> None:
     assert len(remembered(served)) == 2
 
 
+def test_a_memory_that_is_away_is_told_by_a_header_too(served: Served) -> None:
+    def header(**form: str) -> list[str | None]:
+        answers = [
+            served.client.post(
+                "/v1/dialogue",
+                files={"file": ("a.wav", data)},
+                data={"stream_audio": streamed, **form},
+            )
+            for data in (SPEECH, SILENCE)
+            for streamed in ("true", "false")
+        ]
+        assert [answer.status_code for answer in answers] == [200] * 4
+        return [answer.headers.get("x-session-memory") for answer in answers]
+
+    assert header(session_id="7") == [None] * 4
+    with served.broken("state", MemoryUnavailable()):
+        assert header(session_id="7") == ["unavailable"] * 4
+        assert header() == [None] * 4
+
+
 def test_what_is_wrong_with_the_audio_is_told_before_the_memory(served: Served) -> None:
     with (
         served.broken("state", StageUnavailable("state")),
@@ -211,10 +237,13 @@ def test_what_is_wrong_with_the_audio_is_told_before_the_memory(served: Served) 
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_without_a_state_the_routes_say_so(served: Served, method: str) -> None:
-    with served.broken("state", StageUnavailable("state")):
+@pytest.mark.parametrize("error", [StageUnavailable("state"), MemoryUnavailable()], ids=str)
+def test_without_a_memory_the_routes_say_so(
+    served: Served, method: str, error: SpeechError
+) -> None:
+    with served.broken("state", error):
         response = served.client.request(method, "/v1/sessions/7")
-    assert problem(response) == (503, "stage_unavailable", None)
+    assert problem(response) == (503, error.code, None)
     assert response.headers["retry-after"] == "1"
 
 

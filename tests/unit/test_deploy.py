@@ -8,6 +8,7 @@ import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -191,6 +192,75 @@ def test_the_pods_find_their_keys_and_models(service: Any) -> None:
     assert yaml.safe_load(secret["stringData"][name])["keys"]
 
 
+# ---- Redis --------------------------------------------------------------------------------------
+
+
+def redis_of_kubernetes() -> dict[str, Any]:
+    text = (DEPLOY / "kuberay/redis.yaml").read_text()
+    return {each["kind"]: each for each in yaml.safe_load_all(text)}
+
+
+def redis_commands() -> list[str]:
+    compose = load(DEPLOY / "compose.yaml")["services"]["redis"]["command"]
+    (container,) = redis_of_kubernetes()["Deployment"]["spec"]["template"]["spec"]["containers"]
+    return [compose[-1].replace("$$", "$"), container["command"][-1]]
+
+
+def test_both_redis_are_started_in_the_same_way() -> None:
+    without_paths = {re.sub(r"/run/secrets/[\w/]+", "PATH", each) for each in redis_commands()}
+    assert len(without_paths) == 1
+
+
+def test_the_password_of_redis_reaches_it_and_is_in_no_list_of_processes(tmp_path: Path) -> None:
+    """The very command of compose, with another program and another file."""
+    (tmp_path / "password").write_text("canary\n")
+    fake = tmp_path / "redis-server"
+    fake.write_text('#!/bin/sh\necho "$@"\ncat\n')
+    fake.chmod(0o755)
+    command = redis_commands()[0].replace("/run/secrets/redis_password", str(tmp_path / "password"))
+    path = f"{tmp_path}:/usr/bin:/bin"
+    told = subprocess.run(
+        ["/bin/sh", "-c", command], env={"PATH": path}, capture_output=True, text=True, check=True
+    )
+    arguments, config = told.stdout.splitlines()
+    assert "canary" not in arguments
+    assert config == "requirepass canary"
+    assert "--maxmemory 512mb --maxmemory-policy volatile-lru" in arguments
+
+
+def test_the_pods_find_redis_and_nobody_else_does(service: Any) -> None:
+    redis, secret = redis_of_kubernetes(), load(DEPLOY / "kuberay/secret.example.yaml")
+    given = secret["stringData"]
+    settings, _ = load_settings({}, {"REDIS_URL": given["redis-url"]})
+    assert settings.sessions.redis_url is not None
+    url = urlsplit(settings.sessions.redis_url.get_secret_value())
+    (port,) = redis["Service"]["spec"]["ports"]
+    assert (url.hostname, url.port) == (redis["Service"]["metadata"]["name"], port["port"])
+    assert url.password == given["redis-password"]
+    reference = {"name": "gemmavoice", "key": "redis-url", "optional": True}
+    for container in containers(service):
+        environment = {each["name"]: each for each in container["env"]}
+        assert environment["REDIS_URL"]["valueFrom"]["secretKeyRef"] == reference
+    labels = redis["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    policy = redis["NetworkPolicy"]["spec"]
+    assert policy["podSelector"]["matchLabels"] == labels == redis["Service"]["spec"]["selector"]
+    (rule,) = policy["ingress"]
+    cluster = service["spec"]["rayClusterConfig"]
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        callers = rule["from"][0]["podSelector"]["matchLabels"]
+        assert group["template"]["metadata"]["labels"].items() >= callers.items()
+    assert labels != rule["from"][0]["podSelector"]["matchLabels"]
+
+
+def test_redis_has_room_beyond_what_it_may_hold() -> None:
+    pod = redis_of_kubernetes()["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"]["memory"] == "768Mi"
+    assert load(DEPLOY / "compose.yaml")["services"]["redis"]["mem_limit"] == "768m"
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
 # ---- images -------------------------------------------------------------------------------------
 
 
@@ -285,13 +355,32 @@ def test_the_entry_of_an_image_sets_rays_environment() -> None:
     assert "\n. configs/ray.env\n" in path.read_text()
 
 
+def test_the_entry_of_an_image_reads_the_address_of_redis(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("redis://:canary@redis\n")
+    text = (DEPLOY / "docker/entrypoint.sh").read_text().replace("cd /app", f"cd {ROOT}")
+    for environ, seen in (
+        ({"REDIS_URL_FILE": str(tmp_path / "url")}, "redis://:canary@redis"),
+        ({"REDIS_URL": "redis://other"}, "redis://other"),
+        ({}, ""),
+    ):
+        told = subprocess.run(
+            ["/bin/bash", "-c", text, "entry", "printenv", "REDIS_URL"],
+            env={"PATH": "/usr/bin:/bin", **environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert told.stdout.strip() == seen, told.stderr
+
+
 # ---- compose ------------------------------------------------------------------------------------
 
 
 def test_compose_publishes_ports_to_this_machine_alone() -> None:
     services = load(DEPLOY / "compose.yaml")["services"]
     ports = {name: service.get("ports", []) for name, service in services.items()}
-    assert ports.keys() == {"gemmavoice", "prometheus", "grafana"}
+    assert ports.keys() == {"gemmavoice", "redis", "prometheus", "grafana"}
+    assert ports["redis"] == []
     assert all(port.startswith("127.0.0.1:") for each in ports.values() for port in each)
     assert ports["gemmavoice"] == ["127.0.0.1:8000:8000"]
 

@@ -40,6 +40,7 @@ SETTINGS: Mapping[str, tuple[str, object]] = {
     "LIVEKIT_URL": ("wss://rooms.example", "wss://rooms.example"),
     "LIVEKIT_API_KEY": ("APIkey", "APIkey"),
     "LIVEKIT_API_SECRET": ("canary", SecretStr("canary")),
+    "REDIS_URL": ("rediss://:pw@redis:6380/1", SecretStr("rediss://:pw@redis:6380/1")),
     "VOICES_FOLDER": ("/srv/voices", "/srv/voices"),
     "LIVEKIT_ROOM_NAME": ("lobby", "lobby"),
     "LIVEKIT_TOKEN_TTL": ("600", 600),
@@ -323,6 +324,62 @@ def test_secrets_move_from_the_environment_into_the_arguments() -> None:
     assert settings.livekit.api_secret == SecretStr("sign")
     assert "sign" not in repr(args)
     assert not any(each in repr(args) for each in HASHED)
+
+
+def test_the_password_of_redis_moves_too_and_is_not_shown() -> None:
+    environ = {"REDIS_URL": "redis://:canary@redis"}
+    (args,) = move_secrets([{}], environ)
+    assert environ == {}
+    assert args["sessions"]["redis_url"] == "redis://:canary@redis"
+    assert "canary" not in repr(args)
+    settings, _ = load_settings(args, environ)
+    assert "canary" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "canary",
+        "http://canary@redis",
+        "redis://",
+        "redis://:canary@",
+        "redis://:canary@redis:0",
+        "redis://:canary@redis:port",
+        "redis://:canary/more@redis",
+        "redis://:canary#more@redis",
+        "redis://:canary@redis/one",
+        "redis://:canary@redis/1/2",
+        "redis://:canary@redis?socket_timeout=9",
+        "rediss://:canary@redis?ssl_cert_reqs=none",
+        "redis://:canary@red\nis",
+        "redis://:canary@[::1",
+        "unix:///run/canary.sock",
+    ],
+)
+def test_a_malformed_address_of_redis_is_refused_by_name_and_not_shown(url: str) -> None:
+    for source, key in (
+        ({"environ": {"REDIS_URL": url}, "args": {}}, "REDIS_URL"),
+        ({"environ": {}, "args": {"sessions": {"redis_url": url}}}, "sessions.redis_url"),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            load_settings(**source)
+        assert caught.value.key == key
+        assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://redis",
+        "redis://redis:6379/0",
+        "redis://:p%40ss@10.0.0.1:6379/15",
+        "redis://user:pw@[::1]:6379/",
+        "rediss://:pw@redis.example:6380?ssl_ca_certs=/etc/ssl/redis.pem",
+    ],
+)
+def test_addresses_of_redis(url: str) -> None:
+    settings, _ = load({"REDIS_URL": url})
+    assert settings.sessions.redis_url == SecretStr(url)
 
 
 def test_keys_of_remote_engines_leave_the_environment_and_reach_their_engines() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from deployments.errors import (
     AudioTooLong,
+    MemoryUnavailable,
     NoReplyInProgress,
     NothingToCommit,
     ReplyInProgress,
@@ -479,3 +480,28 @@ async def test_a_store_that_is_away_costs_only_the_memory() -> None:
     async with talk.session(kept=True) as session:
         session.hear(speech(640) + silence(480))
         await talk.until_event(ReplyEnded)
+
+
+async def test_what_could_not_be_recalled_is_not_written_over() -> None:
+    earlier = (ChatMessage("user", "Who are you?"), ChatMessage("assistant", "Ada."))
+    talk = Talk(store_error=MemoryUnavailable())
+    talk.stored["ada", "s1"] = earlier
+    async with talk.session(kept=True) as session:
+        assert len(session.conversation) == 0
+        talk.store_error = None
+        session.hear(speech(640) + silence(480))
+        await talk.until_event(ReplyEnded)
+    assert talk.stored["ada", "s1"][:2] == earlier
+    assert len(talk.stored["ada", "s1"]) == 4
+
+
+async def test_what_was_said_while_the_store_was_away_is_kept_at_the_end() -> None:
+    talk = Talk()
+    async with talk.session(kept=True) as session:
+        talk.store_error = MemoryUnavailable()
+        session.hear(speech(640) + silence(480))
+        await talk.until_event(ReplyEnded)
+        await talk.until(lambda: session._memory and session._memory.failed)
+        assert not talk.stored
+        talk.store_error = None
+    assert len(talk.stored["ada", "s1"]) == 2

@@ -51,6 +51,7 @@ STATUS_OF = {
     "StageOverloaded": 503,
     "StageTimeout": 504,
     "StageUnavailable": 503,
+    "MemoryUnavailable": 503,
     "StartupError": 500,
     "TextTooLong": 400,
     "UnfitRecording": 400,
@@ -61,7 +62,13 @@ STATUS_OF = {
     "WeightsNotFound": 500,
     "_StageError": 500,
 }
-RETRYABLE = {"RateLimited", "StageOverloaded", "StageTimeout", "StageUnavailable"}
+RETRYABLE = {
+    "MemoryUnavailable",
+    "RateLimited",
+    "StageOverloaded",
+    "StageTimeout",
+    "StageUnavailable",
+}
 ABSTRACT = {
     "AccessDenied",
     "InvalidRequest",
