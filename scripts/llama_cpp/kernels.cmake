@@ -1,5 +1,15 @@
-# Adds a kernel to llama.cpp's source where it is built: docs/adr/0023. CMake includes this file after
-# project("ggml"). A source in which the places are not found stops the build.
+# Changes llama.cpp where it is built: docs/adr/0023. CMake includes this file after project("ggml").
+include(CheckCXXCompilerFlag)
+
+# No AMX. With GCC 12 its first product crashes (the compiler's _tile_loadconfig does not tell that it reads
+# all 64 bytes of what it loads, so they are never written), and what it computes is not covered by our tests.
+check_cxx_compiler_flag("-mno-amx-tile -mno-amx-int8 -mno-amx-bf16" GEMMAVOICE_NO_AMX)
+if(GEMMAVOICE_NO_AMX)
+  string(APPEND CMAKE_C_FLAGS " -mno-amx-tile -mno-amx-int8 -mno-amx-bf16")
+  string(APPEND CMAKE_CXX_FLAGS " -mno-amx-tile -mno-amx-int8 -mno-amx-bf16")
+endif()
+
+# Adds a kernel. A source in which the places are not found stops the build.
 set(gemmavoice_source ${CMAKE_CURRENT_LIST_DIR})
 set(gemmavoice_sgemm ${CMAKE_CURRENT_SOURCE_DIR}/src/ggml-cpu/llamafile/sgemm.cpp)
 
