@@ -16,7 +16,10 @@ from deployments.llm.batch_context import BatchContext
 from deployments.messages import Sampling
 
 _LAST_TOKENS = 64  # what the penalties look at
+_LOOKS = (64, 2048)  # so many of the likeliest tokens are held against a grammar, before all are
 _TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+
+Candidates = np.ndarray[tuple[int], np.dtype[np.void]]
 
 
 class GrammarRefusal(Exception):
@@ -40,7 +43,10 @@ class TokenSampler:
     ) -> None:
         self._context = context
         self._grammar = None if grammar is None else _compiled(context, grammar)
-        self._chain = _chain(context.size, sampling, seed)
+        # What the chain accepts its two halves accept, and it frees them.
+        self._weigh, self._choose = _weigh(context.size, sampling), _choose(sampling, seed)
+        self._chain = _chain([self._weigh, self._choose])
+        self._counts = _counts(context.size, sampling)
         self._forbidden = np.array(forbidden, np.intp)
         self._candidates = np.zeros(context.size if grammar else 0, _TOKEN_DATA)
 
@@ -71,10 +77,10 @@ class TokenSampler:
         """
         if self._grammar is None:
             return self._context.sample(self._chain, row)
-        # The grammar is slow: ask it for one token first, and for all only where that does not fit.
-        token = self._choose(row)
+        # The grammar is slow: ask it for one token first, and for more only where that does not fit.
+        token = _chosen(self._choose, self._weighed(row))
         if not self._fits(token, self._grammar):
-            token = self._choose(row, self._grammar)
+            token = _chosen(self._choose, self._fitting(row, self._grammar))
             if not self._fits(token, self._grammar):
                 raise RuntimeError("no token fits the grammar")
         # llama.cpp ends the process where a grammar is given a token that it does not allow.
@@ -82,18 +88,26 @@ class TokenSampler:
         llama_cpp.llama_sampler_accept(self._chain, token)
         return token
 
-    def _choose(self, row: int, grammar: "llama_cpp.llama_sampler_p | None" = None) -> int:
+    def _weighed(self, row: int) -> Candidates:
         data = self._candidates
         data["id"] = np.arange(len(data))
         data["logit"] = self._context.logits(row)
         data["logit"][self._forbidden] = -math.inf
-        candidates = _array(data)
-        if grammar is not None:
-            _apply(grammar, candidates)
-        _apply(self._chain, candidates)
-        if not 0 <= candidates.selected < candidates.size:
-            raise RuntimeError("no token was chosen")
-        return candidates.data[candidates.selected].id
+        _apply(self._weigh, _array(data))
+        return data
+
+    def _fitting(self, row: int, grammar: "llama_cpp.llama_sampler_p") -> Candidates:
+        """The tokens of which the choice is the one among all that fit; others are impossible."""
+        data = self._weighed(row)
+        for size in _LOOKS:
+            if self._counts <= size < len(data):
+                likeliest = np.argpartition(data["logit"], -size)[-size:]
+                some = data[np.sort(likeliest)]
+                _apply(grammar, _array(some))
+                if np.isfinite(some["logit"]).sum() >= self._counts:
+                    return some
+        _apply(grammar, _array(data))
+        return data
 
     def _fits(self, token: int, grammar: "llama_cpp.llama_sampler_p") -> bool:
         one = np.array([(token, 1.0, 0.0)], _TOKEN_DATA)
@@ -101,7 +115,7 @@ class TokenSampler:
         return token not in self._forbidden and bool(np.isfinite(one["logit"][0]))
 
 
-def _array(data: "np.ndarray[tuple[int], np.dtype[np.void]]") -> llama_cpp.llama_token_data_array:
+def _array(data: Candidates) -> llama_cpp.llama_token_data_array:
     pointer = data.ctypes.data_as(ctypes.POINTER(llama_cpp.llama_token_data))
     return llama_cpp.llama_token_data_array(pointer, len(data), -1, sorted=False)
 
@@ -113,6 +127,14 @@ def _apply(
     llama_cpp.llama_sampler_apply(sampler, pointer)
 
 
+def _chosen(choose: "llama_cpp.llama_sampler_p", data: Candidates) -> int:
+    candidates = _array(data)
+    _apply(choose, candidates)
+    if not 0 <= candidates.selected < candidates.size:
+        raise RuntimeError("no token was chosen")
+    return candidates.data[candidates.selected].id
+
+
 def _compiled(context: BatchContext, grammar: str) -> "llama_cpp.llama_sampler_p":
     sampler = llama_cpp.llama_sampler_init_grammar(context.vocabulary, grammar.encode(), b"root")
     if sampler:
@@ -120,27 +142,33 @@ def _compiled(context: BatchContext, grammar: str) -> "llama_cpp.llama_sampler_p
     raise GrammarRefusal
 
 
-def _chain(size: int, sampling: Sampling, seed: int) -> "llama_cpp.llama_sampler_p":
-    """The samplers in the order of `llama_cpp.Llama`."""
-    chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
-    if sampling.logit_bias:
-        biases = (llama_cpp.llama_logit_bias * len(sampling.logit_bias))(*sampling.logit_bias)
-        added = [llama_cpp.llama_sampler_init_logit_bias(size, len(biases), biases)]
-    else:
-        added = []
-    added.append(
-        llama_cpp.llama_sampler_init_penalties(
-            size,
-            _LAST_TOKENS,
-            sampling.repeat_penalty,
-            sampling.frequency_penalty,
-            sampling.presence_penalty,
-        )
-    )
+def _counts(size: int, sampling: Sampling) -> int:
+    """How many of the likeliest tokens a choice looks at."""
     if sampling.temperature == 0:
-        added.append(llama_cpp.llama_sampler_init_greedy())
-    else:
-        added += [
+        return 1
+    return min(sampling.top_k, size) if sampling.top_k > 0 else size
+
+
+def _weigh(size: int, sampling: Sampling) -> "llama_cpp.llama_sampler_p":
+    """What changes weights; with `_choose` the samplers in the order of `llama_cpp.Llama`."""
+    penalties = llama_cpp.llama_sampler_init_penalties(
+        size,
+        _LAST_TOKENS,
+        sampling.repeat_penalty,
+        sampling.frequency_penalty,
+        sampling.presence_penalty,
+    )
+    if not sampling.logit_bias:
+        return _chain([penalties])
+    biases = (llama_cpp.llama_logit_bias * len(sampling.logit_bias))(*sampling.logit_bias)
+    return _chain([llama_cpp.llama_sampler_init_logit_bias(size, len(biases), biases), penalties])
+
+
+def _choose(sampling: Sampling, seed: int) -> "llama_cpp.llama_sampler_p":
+    if sampling.temperature == 0:
+        return _chain([llama_cpp.llama_sampler_init_greedy()])
+    return _chain(
+        [
             llama_cpp.llama_sampler_init_top_k(sampling.top_k),
             llama_cpp.llama_sampler_init_typical(sampling.typical_p, 1),
             llama_cpp.llama_sampler_init_top_p(sampling.top_p, 1),
@@ -148,6 +176,11 @@ def _chain(size: int, sampling: Sampling, seed: int) -> "llama_cpp.llama_sampler
             llama_cpp.llama_sampler_init_temp(sampling.temperature),
             llama_cpp.llama_sampler_init_dist(seed),
         ]
-    for sampler in added:
+    )
+
+
+def _chain(samplers: "Sequence[llama_cpp.llama_sampler_p]") -> "llama_cpp.llama_sampler_p":
+    chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
+    for sampler in samplers:
         llama_cpp.llama_sampler_chain_add(chain, sampler)
     return chain

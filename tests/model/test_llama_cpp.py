@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import llama_cpp
 import pytest
 
 from configs.settings import LlamaCppSettings
 from deployments.errors import InvalidSetting, WeightsNotFound
+from deployments.llm import token_sampler
 from deployments.llm.grammar import gbnf
 from deployments.llm.instances import shortest_value
 from deployments.llm.json_schema import parse_schema
@@ -328,6 +330,47 @@ def test_a_token_of_a_large_grammar_is_chosen_soon(smollm2: LlamaCppEngine, name
     started = time.perf_counter()
     assert list(smollm2.generate(request, threading.Event()))
     assert time.perf_counter() - started < 5
+
+
+_FORM = _schema(
+    name={"type": "string", "maxLength": 30},
+    age={"type": "integer", "minimum": 1, "maximum": 120},
+    likes={"type": "array", "items": {"enum": ["tea", "bread"]}, "minItems": 2, "maxItems": 3},
+)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(max_tokens=60, temperature=0),
+        Sampling(max_tokens=60, temperature=0, repeat_penalty=1.3, logit_bias=((28, 3.0),)),
+        Sampling(max_tokens=60, temperature=1.5, top_k=20, seed=4),
+        Sampling(max_tokens=60, temperature=1.5, top_k=0, seed=4),
+    ],
+    ids=["greedy", "penalties", "top_k", "all"],
+)
+def test_what_fits_a_form_is_sought_among_the_likeliest_and_is_what_all_would_give(
+    engine: LlamaCppEngine, sampling: Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = _conversation(("user", "Who are you?"))
+    request = GenerationRequest(question, sampling, output=JsonOutput(json.dumps(_FORM)))
+    asked: list[int] = []
+    apply = token_sampler._apply
+
+    def count(sampler: Any, candidates: Any) -> None:
+        asked.append(candidates.size)
+        apply(sampler, candidates)
+
+    def written() -> str:
+        events = engine.generate(request, threading.Event())
+        return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+    monkeypatch.setattr(token_sampler, "_apply", count)
+    sought = written()
+    looks = {size for size in asked if 1 < size < engine._context.size}
+    assert looks if sampling.temperature == 0 else looks <= {64, 2048}
+    monkeypatch.setattr(token_sampler, "_LOOKS", ())
+    assert written() == sought
 
 
 @pytest.mark.parametrize("grammar", ["root ::= missing", "root ::= (", "root ::= root | [a]", "x"])
