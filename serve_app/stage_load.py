@@ -1,0 +1,269 @@
+"""What one replica of the ingress knows of a stage: what it has asked of it, and how long that takes.
+
+All of it is measured here. A stage that others keep busy, too, answers later, and so looks as slow
+as it is to this replica.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Collection, Generator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Literal
+
+from deployments.errors import StageOverloaded
+
+Lane = Literal["live", "bulk"]
+LANES: tuple[Lane, Lane] = ("live", "bulk")  # somebody waits for his turn; everything else
+
+_NEWEST = 0.2  # share of the newest request in what one is expected to take
+_HALF = 0.5  # of a call under way is still to be done, on average
+_RECENT_S = 30.0  # who asked within this is reckoned with
+_LOOK_S = 0.1  # a caller who stops reading, or a new replica, makes room without a word
+_SHORT_S = 0.25  # of calls as short as this, one waits in each replica: none is ever idle
+
+
+@dataclass(slots=True, eq=False)
+class Claim:
+    """What one request asks of a stage: expected when it is let in, and then measured."""
+
+    lane: Lane
+    caller: str
+    took_s: float = 0.0  # of a place, so far
+    at_work: int = 0  # calls that the stage has, and that somebody waits for
+    is_whole: bool = True  # no call failed or was given up
+
+    def left_s(self, usual_s: float) -> float:
+        """Seconds of a place that are still to come."""
+        return max(0.0, usual_s - self.took_s) * (_HALF if self.at_work else 1.0)
+
+
+@dataclass(slots=True)
+class Work:
+    """One request, or one socket: whose it is, how urgent, and what it asks of each stage."""
+
+    lane: Lane
+    caller: str
+    claims: dict[str, Claim] = field(default_factory=dict[str, Claim])
+
+
+_work: ContextVar[Work | None] = ContextVar("gemmavoice_work", default=None)
+
+
+@contextmanager
+def working(work: Work) -> Generator[None, None, None]:
+    """What this task, and those that it starts, ask of the stages is for this."""
+    token = _work.set(work)
+    try:
+        yield
+    finally:
+        _work.reset(token)
+
+
+class _Lane:
+    """The requests of one lane."""
+
+    def __init__(self) -> None:
+        self.claims: set[Claim] = set()
+        self.usual_s: float | None = None  # what a request takes of a place
+        self._asked_at: dict[str, float] = {}  # caller -> when; the latest at the end
+
+    @property
+    def at_work(self) -> int:
+        return sum(claim.at_work for claim in self.claims)
+
+    def note(self, caller: str, now: float) -> None:
+        self._asked_at.pop(caller, None)
+        self._asked_at[caller] = now
+        self._forget(now)
+
+    def callers(self, now: float) -> int:
+        """How many callers have asked lately."""
+        self._forget(now)
+        return len(self._asked_at)
+
+    def learn(self, took_s: float) -> None:
+        old = took_s if self.usual_s is None else self.usual_s
+        self.usual_s = old + _NEWEST * (took_s - old)
+
+    def left_s(self, caller: str | None = None) -> float:
+        """Seconds that are still to come, of one caller's requests or of all."""
+        usual_s = self.usual_s or 0.0
+        return sum(c.left_s(usual_s) for c in self.claims if caller in (None, c.caller))
+
+    def _forget(self, now: float) -> None:
+        while self._asked_at and now - next(iter(self._asked_at.values())) > _RECENT_S:
+            del self._asked_at[next(iter(self._asked_at))]
+
+
+class StageLoad:
+    """The work of one stage.
+
+    `each` is how many calls a replica works on at once, `replicas` how many there are (None where it
+    is not known: then nothing is predicted, and nobody waits). While there is live work, other
+    work leaves it `live_share` of the places.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        each: int = 1,
+        replicas: Callable[[], int | None] = lambda: None,
+        live_share: float = 0.5,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.stage = stage
+        self._each, self._replicas, self._live_share, self._clock = (
+            each,
+            replicas,
+            live_share,
+            clock,
+        )
+        self._lanes: dict[Lane, _Lane] = {lane: _Lane() for lane in LANES}
+        self._line = asyncio.Lock()
+        self._ended = asyncio.Event()
+
+    @property
+    def places(self) -> int:
+        """Calls that the stage works on at once; 0 where it is not known."""
+        return (self._replicas() or 0) * self._each
+
+    def usual_s(self, lane: Lane) -> float:
+        """Seconds of a place that a request takes; 0 where it is not known."""
+        return self._lanes[lane].usual_s or 0.0
+
+    def wait_s(self, lane: Lane, after_s: float = 0.0) -> float:
+        """How long one that comes in `after_s` seconds would wait for a place."""
+        places = self.places
+        if not places:
+            return 0.0
+        live, bulk = self._lanes["live"], self._lanes["bulk"]
+        if lane == "live":
+            # What waits here is passed; what the stage has is not.
+            before = [(live, live.claims), (bulk, {c for c in bulk.claims if c.at_work})]
+            crowd = 1.0
+        else:
+            own = self._places_of_bulk(places)
+            crowd = max(1.0, (live.at_work + own) / places)
+            places = own
+            before = [(bulk, bulk.claims)]
+        left = [left for each, claims in before for left in _left_s(each, claims)]
+        return max(0.0, _queue_s(left, places) * crowd - after_s)
+
+    def has_more_than_its_share(self, lane: Lane, caller: str) -> bool:
+        """Whether others would get less than this caller, if all who asked lately had the same."""
+        line = self._lanes[lane]
+        return line.left_s(caller) * line.callers(self._clock()) > line.left_s()
+
+    def note(self, lane: Lane, caller: str) -> None:
+        """Somebody asks, and may be let in."""
+        self._lanes[lane].note(caller, self._clock())
+
+    @contextmanager
+    def claim(self, lane: Lane, caller: str) -> Generator[Claim, None, None]:
+        """A request that will ask something of the stage, until it ends."""
+        line = self._lanes[lane]
+        claim = Claim(lane, caller)
+        line.claims.add(claim)
+        try:
+            yield claim
+        finally:
+            line.claims.discard(claim)
+            if claim.is_whole and claim.took_s:
+                line.learn(claim.took_s)
+
+    @asynccontextmanager
+    async def call(self, patience_s: float) -> AsyncGenerator["Call", None]:
+        """One call, from the moment at which the stage may have it.
+
+        Raises:
+            StageOverloaded: that moment did not come in time.
+        """
+        work = _work.get() or Work("live", "")
+        with ExitStack() as stack:
+            claim = work.claims.get(self.stage)
+            if claim is None:  # a socket asks again and again
+                self.note(work.lane, work.caller)
+                claim = stack.enter_context(self.claim(work.lane, work.caller))
+            if claim.lane == "bulk":
+                await self._wait_in_line(claim, patience_s)
+            else:
+                claim.at_work += 1
+            call = Call(claim, self._clock)
+            # Of a place that several share, each has a part.
+            sharing = sum(lane.at_work for lane in self._lanes.values())
+            part = min(1.0, (self.places or sharing) / sharing)
+            try:
+                yield call
+            except BaseException:
+                claim.is_whole = False
+                raise
+            finally:
+                claim.at_work -= 1
+                claim.took_s += call.took_s() * part
+                self._ended.set()
+
+    async def _wait_in_line(self, claim: Claim, patience_s: float) -> None:
+        bulk = self._lanes["bulk"]
+        try:
+            async with asyncio.timeout(patience_s), self._line:
+                while (places := self.places) and bulk.at_work >= self._room_of_bulk(places):
+                    self._ended.clear()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_LOOK_S):
+                            await self._ended.wait()
+                claim.at_work += 1
+        except TimeoutError:
+            claim.is_whole = False
+            raise StageOverloaded(self.stage) from None
+
+    def _room_of_bulk(self, places: int) -> int:
+        """How many calls of other work the stage may have at once."""
+        room = self._places_of_bulk(places)
+        return room + places // self._each if self.usual_s("bulk") < _SHORT_S else room
+
+    def _places_of_bulk(self, places: int) -> int:
+        live = self._lanes["live"]
+        if not live.claims and not live.callers(self._clock()):
+            return places
+        return max(1, places - int(places * self._live_share))
+
+
+class Call:
+    """A call while it lasts."""
+
+    def __init__(self, claim: Claim, clock: Callable[[], float]) -> None:
+        self._claim, self._clock = claim, clock
+        self._began, self._away_s = clock(), 0.0
+
+    @contextmanager
+    def unread(self) -> Generator[None, None, None]:
+        """Nobody waits for the stage now: it works ahead, or has done all, and its place is free."""
+        left = self._clock()
+        self._claim.at_work -= 1
+        try:
+            yield
+        finally:
+            self._claim.at_work += 1
+            self._away_s += self._clock() - left
+
+    def took_s(self) -> float:
+        """Seconds in which somebody waited for it."""
+        return self._clock() - self._began - self._away_s
+
+
+def _left_s(lane: _Lane, claims: Collection[Claim]) -> list[tuple[float, bool]]:
+    usual_s = lane.usual_s or 0.0
+    left = ((claim.left_s(usual_s), claim.at_work > 0) for claim in claims)
+    return [(seconds, at_work) for seconds, at_work in left if seconds > 0 or at_work]
+
+
+def _queue_s(left: Collection[tuple[float, bool]], places: int) -> float:
+    """When a place is free for one more; each seconds of work, and whether it is under way."""
+    if len(left) < places:
+        return 0.0
+    seconds = sum(seconds for seconds, _ in left)
+    mean_s = sum(s / _HALF if at_work else s for s, at_work in left) / len(left)
+    # All but one of the places still have half a call to do by then.
+    return max(0.0, seconds - (places - 1) * _HALF * mean_s) / places
