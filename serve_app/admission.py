@@ -133,25 +133,23 @@ class Admission:
         wait_s = sum(waits_s)
         slowest = loads[waits_s.index(max(waits_s))]
         limit_s = settings.live_wait_s if lane == "live" else settings.bulk_wait_s
+        waiting, full = wait_s / limit_s, 0.0 if stays else self._taken(lane)
         again_s = wait_s * self._spread()
-        if wait_s > limit_s:
-            self._metrics.refused(slowest.stage, lane, "wait")
-            raise StageOverloaded(slowest.stage, again_s)
-        if not stays and self._is_full(lane):
-            self._metrics.refused("dialogue", lane, "full")
-            raise StageOverloaded("dialogue", again_s)
-        crowded = wait_s > limit_s * settings.fair_from
+        if waiting > 1 or full >= 1:
+            stage, reason = (slowest.stage, "wait") if waiting > 1 else ("dialogue", "full")
+            self._metrics.refused(stage, lane, reason)
+            raise StageOverloaded(stage, again_s)
+        crowded = max(waiting, full) > settings.fair_from
         if crowded and slowest.has_more_than_its_share(lane, caller):
             self._metrics.refused(slowest.stage, lane, "share")
             raise RateLimited("share", again_s)
 
-    def _is_full(self, lane: Lane) -> bool:
-        """Whether there are too many requests; the last places are for live ones."""
+    def _taken(self, lane: Lane) -> float:
+        """The share of the places for requests that is taken; the last ones are for live ones."""
         most = self._settings.max_requests
-        if lane == "bulk":
-            most = max(1, int(most * (1 - self._settings.live_share)))
-            return self._inside["bulk"] >= most
-        return sum(self._inside.values()) >= most
+        if lane == "live":
+            return sum(self._inside.values()) / most
+        return self._inside["bulk"] / max(1, int(most * (1 - self._settings.live_share)))
 
 
 def _waits_s(lane: Lane, loads: list[StageLoad]) -> list[float]:

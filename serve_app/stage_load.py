@@ -18,7 +18,7 @@ Lane = Literal["live", "bulk"]
 LANES: tuple[Lane, Lane] = ("live", "bulk")  # somebody waits for his turn; everything else
 
 _NEWEST = 0.2  # share of the newest request in what one is expected to take
-_HALF = 0.5  # of a call under way is still to be done, on average
+_HALF = 0.5  # of a call under way is done, on average
 _RECENT_S = 30.0  # who asked within this is reckoned with
 _LOOK_S = 0.1  # a caller who stops reading, or a new replica, makes room without a word
 _SHORT_S = 0.25  # of calls as short as this, one waits in each replica: none is ever idle
@@ -33,10 +33,6 @@ class Claim:
     took_s: float = 0.0  # of a place, so far
     at_work: int = 0  # calls that the stage has, and that somebody waits for
     is_whole: bool = True  # no call failed or was given up
-
-    def left_s(self, usual_s: float) -> float:
-        """Seconds of a place that are still to come."""
-        return max(0.0, usual_s - self.took_s) * (_HALF if self.at_work else 1.0)
 
 
 @dataclass(slots=True)
@@ -87,10 +83,14 @@ class _Lane:
         old = took_s if self.usual_s is None else self.usual_s
         self.usual_s = old + _NEWEST * (took_s - old)
 
-    def left_s(self, caller: str | None = None) -> float:
-        """Seconds that are still to come, of one caller's requests or of all."""
-        usual_s = self.usual_s or 0.0
-        return sum(c.left_s(usual_s) for c in self.claims if caller in (None, c.caller))
+    def left_s(self, claim: Claim) -> float:
+        """Seconds of a place that a request is still to take."""
+        return max(0.0, (self.usual_s or 0.0) - claim.took_s)
+
+    def ahead(self) -> list[tuple[float, bool]]:
+        """What stands before one that comes now: each request's work, and whether the stage has it."""
+        left = ((self.left_s(claim), claim.at_work > 0) for claim in self.claims)
+        return [(seconds, is_there) for seconds, is_there in left if seconds or is_there]
 
     def _forget(self, now: float) -> None:
         while self._asked_at and now - next(iter(self._asked_at.values())) > _RECENT_S:
@@ -140,21 +140,18 @@ class StageLoad:
             return 0.0
         live, bulk = self._lanes["live"], self._lanes["bulk"]
         if lane == "live":
-            # What waits here is passed; what the stage has is not.
-            before = [(live, live.claims), (bulk, {c for c in bulk.claims if c.at_work})]
-            crowd = 1.0
-        else:
-            own = self._places_of_bulk(places)
-            crowd = max(1.0, (live.at_work + own) / places)
-            places = own
-            before = [(bulk, bulk.claims)]
-        left = [left for each, claims in before for left in _left_s(each, claims)]
-        return max(0.0, _queue_s(left, places) * crowd - after_s)
+            # Other work that waits here is passed; what the stage has is not.
+            before = live.ahead() + [each for each in bulk.ahead() if each[1]]
+            return max(0.0, _queue_s(before, places) - after_s)
+        own = self._places_of_bulk(places)
+        crowd = max(1.0, (live.at_work + own) / places)
+        return max(0.0, _queue_s(bulk.ahead(), own) * crowd - after_s)
 
     def has_more_than_its_share(self, lane: Lane, caller: str) -> bool:
         """Whether others would get less than this caller, if all who asked lately had the same."""
         line = self._lanes[lane]
-        return line.left_s(caller) * line.callers(self._clock()) > line.left_s()
+        own = sum(claim.caller == caller for claim in line.claims)
+        return own * line.callers(self._clock()) > len(line.claims)
 
     def note(self, lane: Lane, caller: str) -> None:
         """Somebody asks, and may be let in."""
@@ -253,17 +250,15 @@ class Call:
         return self._clock() - self._began - self._away_s
 
 
-def _left_s(lane: _Lane, claims: Collection[Claim]) -> list[tuple[float, bool]]:
-    usual_s = lane.usual_s or 0.0
-    left = ((claim.left_s(usual_s), claim.at_work > 0) for claim in claims)
-    return [(seconds, at_work) for seconds, at_work in left if seconds > 0 or at_work]
-
-
-def _queue_s(left: Collection[tuple[float, bool]], places: int) -> float:
-    """When a place is free for one more; each seconds of work, and whether it is under way."""
-    if len(left) < places:
+def _queue_s(before: Collection[tuple[float, bool]], places: int) -> float:
+    """When a place is free for one more; each call's seconds of work, and whether the stage has it."""
+    if len(before) < places:
         return 0.0
-    seconds = sum(seconds for seconds, _ in left)
-    mean_s = sum(s / _HALF if at_work else s for s, at_work in left) / len(left)
-    # All but one of the places still have half a call to do by then.
-    return max(0.0, seconds - (places - 1) * _HALF * mean_s) / places
+    whole_s = sum(seconds for seconds, _ in before)
+    at_stage = [seconds for seconds, is_there in before if is_there]
+    # Of those that the stage has, as many as there are places are under way, and half done; so are
+    # those that all but one of the places will have then.
+    begun = min(1.0, places / len(at_stage)) if at_stage else 0.0
+    done_s = _HALF * begun * sum(at_stage)
+    later_s = _HALF * (places - 1) * whole_s / len(before)
+    return max(0.0, whole_s - done_s - later_s) / places
