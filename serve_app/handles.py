@@ -69,17 +69,6 @@ _RESUMES = 2  # so often a reply may lose its replica
 _ATTEMPTS = 2  # a call whose replica dies or broke before its first output goes to another one
 
 
-def running_replicas(handle: DeploymentHandle[Any]) -> int | None:
-    """How many replicas a handle may send to; None where that is not known, or there is none.
-
-    Serve 2.60 keeps it to itself: it is read where its router has it.
-    """
-    router = getattr(handle, "_router", None)
-    router = getattr(router, "_asyncio_router", router)
-    replicas = getattr(getattr(router, "_request_router", None), "curr_replicas", None)
-    return len(replicas) or None if replicas is not None else None
-
-
 class _Stage:
     """One deployment of the graph; `load` keeps the account of its work."""
 

@@ -1,6 +1,5 @@
 """The `dialogue` deployment: handles in, API out."""
 
-from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -20,14 +19,7 @@ from serve_app.api import build_api
 from serve_app.cloned_voices import ClonedVoices
 from serve_app.draining import is_draining
 from serve_app.ears import Ears
-from serve_app.handles import (
-    LibraryHandle,
-    LlmHandle,
-    StateHandle,
-    SttHandle,
-    TtsHandle,
-    running_replicas,
-)
+from serve_app.handles import LibraryHandle, LlmHandle, StateHandle, SttHandle, TtsHandle
 from serve_app.live_desk import LiveDesk
 from serve_app.media.decode import AudioDecoder
 from serve_app.model_catalog import ModelCatalog
@@ -36,6 +28,7 @@ from serve_app.scaling import PLACES, WORKING
 from serve_app.services import Services
 from serve_app.session_memory.redis_sessions import RedisSessions
 from serve_app.stage_load import StageLoad
+from serve_app.stage_router import StageRouter
 
 Handle = DeploymentHandle[Any]
 
@@ -108,6 +101,6 @@ def _loads(settings: AppSettings, stt: Handle, llm: Handle, tts: Handle) -> dict
         return {stage: StageLoad(stage) for stage in at_once}
     share = settings.admission.live_share
     return {
-        stage: StageLoad(stage, each, partial(running_replicas, handle), share)
+        stage: StageLoad(stage, each, StageRouter(handle), share)
         for stage, (handle, each) in at_once.items()
     }

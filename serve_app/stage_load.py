@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from deployments.errors import StageOverloaded
 
@@ -97,29 +97,48 @@ class _Lane:
             del self._asked_at[next(iter(self._asked_at))]
 
 
+class Router(Protocol):
+    """Who sends calls to the replicas of a stage."""
+
+    def replicas(self) -> int | None:
+        """How many there are; None where it is not known."""
+        ...
+
+    def waiting(self, more: int) -> None:
+        """One call more (1) or less (-1) waits here."""
+        ...
+
+
+class UnknownRouter:
+    """One that knows nothing."""
+
+    def replicas(self) -> int | None:
+        """Not known."""
+        return None
+
+    def waiting(self, more: int) -> None:
+        """Not told."""
+
+
 class StageLoad:
     """The work of one stage.
 
-    `each` is how many calls a replica works on at once, `replicas` how many there are (None where it
-    is not known: then nothing is predicted, and nobody waits). While there is live work, other
-    work leaves it `live_share` of the places.
+    `each` is how many calls a replica works on at once. Where nobody knows how many replicas there are,
+    nothing is predicted, and nobody waits. While there is live work, other work leaves it
+    `live_share` of the places.
     """
 
     def __init__(
         self,
         stage: str,
         each: int = 1,
-        replicas: Callable[[], int | None] = lambda: None,
+        router: Router | None = None,
         live_share: float = 0.5,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.stage = stage
-        self._each, self._replicas, self._live_share, self._clock = (
-            each,
-            replicas,
-            live_share,
-            clock,
-        )
+        self._each, self._live_share, self._clock = each, live_share, clock
+        self._router = router or UnknownRouter()
         self._lanes: dict[Lane, _Lane] = {lane: _Lane() for lane in LANES}
         self._line = asyncio.Lock()
         self._ended = asyncio.Event()
@@ -127,7 +146,7 @@ class StageLoad:
     @property
     def places(self) -> int:
         """Calls that the stage works on at once; 0 where it is not known."""
-        return (self._replicas() or 0) * self._each
+        return (self._router.replicas() or 0) * self._each
 
     def usual_s(self, lane: Lane) -> float:
         """Seconds of a place that a request takes; 0 where it is not known."""
@@ -202,23 +221,32 @@ class StageLoad:
                 self._ended.set()
 
     async def _wait_in_line(self, claim: Claim, patience_s: float) -> None:
-        bulk = self._lanes["bulk"]
+        if not self._line.locked() and self._has_room():
+            claim.at_work += 1
+            return
+        self._router.waiting(1)
         try:
             async with asyncio.timeout(patience_s), self._line:
-                while (places := self.places) and bulk.at_work >= self._room_of_bulk(places):
+                while not self._has_room():
                     self._ended.clear()
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_LOOK_S):
                             await self._ended.wait()
                 claim.at_work += 1
         except TimeoutError:
-            claim.is_whole = False
             raise StageOverloaded(self.stage) from None
+        finally:
+            self._router.waiting(-1)
 
-    def _room_of_bulk(self, places: int) -> int:
-        """How many calls of other work the stage may have at once."""
+    def _has_room(self) -> bool:
+        """Whether the stage may have one more call of other work."""
+        places = self.places
+        if not places:
+            return True  # Serve wakes a stage, or says that it is away
         room = self._places_of_bulk(places)
-        return room + places // self._each if self.usual_s("bulk") < _SHORT_S else room
+        if self.usual_s("bulk") < _SHORT_S:
+            room += places // self._each
+        return self._lanes["bulk"].at_work < room
 
     def _places_of_bulk(self, places: int) -> int:
         live = self._lanes["live"]

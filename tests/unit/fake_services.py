@@ -153,6 +153,20 @@ class TtsStage(Stage):
             self.closed.set()
 
 
+@dataclass
+class Replicas:
+    """A router that knows how many replicas there are, and counts who waits."""
+
+    number: int | None
+    waits: int = 0
+
+    def replicas(self) -> int | None:
+        return self.number
+
+    def waiting(self, more: int) -> None:
+        self.waits += more
+
+
 class StateStage(StateServer):
     """The real state, in this process; breaks when told to."""
 
@@ -285,7 +299,7 @@ def serving(
         llm = LlmStage(executor, engine=FakeLlmEngine(settings.llm))
         tts = TtsStage(executor, engine=FakeTtsEngine(settings.tts))
         state = StateStage(settings.sessions, _in_own_folder(settings.voices, folder))
-        loads = {stage: StageLoad(stage, replicas=lambda: 1) for stage in ("stt", "llm", "tts")}
+        loads = {stage: StageLoad(stage, router=Replicas(1)) for stage in ("stt", "llm", "tts")}
         services = Services(
             settings=settings,
             stt=stt,

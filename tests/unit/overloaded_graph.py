@@ -10,6 +10,7 @@ from configs.settings import AdmissionSettings
 from deployments.errors import RateLimited, StageOverloaded
 from serve_app.admission import Admission, Errand
 from serve_app.stage_load import StageLoad
+from tests.unit.fake_services import Replicas
 from tests.unit.virtual_time import run_virtually
 
 PATIENCE_S = 60.0
@@ -91,7 +92,7 @@ class _Graph:
         self._doors: list[tuple[Admission, dict[str, StageLoad]]] = []
         for _ in range(self._ingresses):
             loads = {
-                name: StageLoad(name, stage.each, lambda stage=stage: stage.replicas, clock=clock)
+                name: StageLoad(name, stage.each, Replicas(stage.replicas), clock=clock)
                 for name, stage in self._stages.items()
             }
             admission = Admission(self._settings, loads, self.refusals, lambda: 1.0)  # type: ignore[arg-type]

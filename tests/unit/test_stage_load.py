@@ -9,11 +9,13 @@ import pytest
 
 from deployments.errors import StageOverloaded
 from serve_app.stage_load import Lane, StageLoad, Work, working
+from tests.unit.fake_services import Replicas
 from tests.unit.virtual_time import run_virtually
 
 
-def load_of(each: int = 1, replicas: Callable[[], int | None] = lambda: 1) -> StageLoad:
-    return StageLoad("stt", each, replicas, clock=lambda: asyncio.get_running_loop().time())
+def load_of(each: int = 1, router: Replicas | None = None) -> StageLoad:
+    clock = asyncio.get_running_loop().time
+    return StageLoad("stt", each, router or Replicas(1), clock=clock)
 
 
 def learned(load: StageLoad, lane: Lane, usual_s: float) -> StageLoad:
@@ -51,7 +53,7 @@ def test_what_was_let_in_is_reckoned_with_before_it_asks(
     lane: Lane, each: int, claims: int, expected: float
 ) -> None:
     async def look() -> None:
-        load = StageLoad("stt", each, lambda: 1, live_share=0, clock=lambda: 0.0)
+        load = StageLoad("stt", each, Replicas(1), live_share=0, clock=lambda: 0.0)
         learned(load, lane, 2.0)
         with ExitStack() as stack:
             for _ in range(claims):
@@ -77,25 +79,25 @@ async def test_a_call_under_way_is_half_done() -> None:
 
 @pytest.mark.parametrize("replicas", [None, 0])
 def test_nothing_is_predicted_of_a_stage_that_is_not_known(replicas: int | None) -> None:
-    load = learned(StageLoad("stt", 1, lambda: replicas), "bulk", 5.0)
+    load = learned(StageLoad("stt", 1, Replicas(replicas)), "bulk", 5.0)
     with load.claim("bulk", "a"), load.claim("bulk", "a"):
         assert load.wait_s("bulk") == load.wait_s("live") == 0
 
 
 def test_nothing_is_predicted_before_a_request_has_ended() -> None:
-    load = StageLoad("stt", 1, lambda: 1)
+    load = StageLoad("stt", 1, Replicas(1))
     with load.claim("bulk", "a"), load.claim("bulk", "a"):
         assert load.wait_s("bulk") == 0
 
 
 def test_more_replicas_are_seen_at_once() -> None:
-    replicas = 1
-    load = learned(StageLoad("stt", 1, lambda: replicas), "bulk", 1.0)
+    router = Replicas(1)
+    load = learned(StageLoad("stt", 1, router), "bulk", 1.0)
     with ExitStack() as stack:
         for _ in range(4):
             stack.enter_context(load.claim("bulk", "a"))
         before = load.wait_s("bulk")
-        replicas = 4
+        router.number = 4
         assert load.wait_s("bulk") < before / 4
 
 
@@ -170,7 +172,7 @@ async def test_bulk_calls_take_their_turns_and_live_ones_pass() -> None:
 
 @virtual
 async def test_one_short_call_waits_in_each_replica() -> None:
-    load = learned(load_of(each=2, replicas=lambda: 2), "bulk", 0.1)
+    load = learned(load_of(each=2, router=Replicas(2)), "bulk", 0.1)
     async with asyncio.TaskGroup() as group:
         began = [group.create_task(ask(load, "bulk", 0.1)) for _ in range(7)]
     assert [task.result() for task in began] == pytest.approx([0] * 6 + [0.1], abs=0.01)
@@ -208,20 +210,22 @@ async def test_a_caller_who_stops_reading_keeps_nobody_waiting() -> None:
 
 @virtual
 async def test_a_new_replica_takes_up_what_waits() -> None:
-    replicas = 1
-    load = learned(load_of(replicas=lambda: replicas), "bulk", 10.0)
+    router = Replicas(1)
+    load = learned(load_of(router=router), "bulk", 10.0)
     async with asyncio.TaskGroup() as group:
         group.create_task(ask(load, "bulk", 10))
         second = group.create_task(ask(load, "bulk", 10))
         await asyncio.sleep(1)
-        replicas = 2
+        assert router.waits == 1  # autoscaling sees it
+        router.number = 2
     assert second.result() < 1.2
+    assert router.waits == 0
 
 
 @virtual
 async def test_a_stage_without_a_replica_is_asked_at_once() -> None:
     """Serve wakes it, or says that it is away."""
-    load = load_of(replicas=lambda: None)
+    load = load_of(router=Replicas(None))
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(ask(load, "bulk", 1)) for _ in range(3)]
     assert [task.result() for task in tasks] == [0, 0, 0]
