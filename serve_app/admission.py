@@ -16,6 +16,7 @@ from deployments.errors import RateLimited, StageOverloaded
 from deployments.metrics import AdmissionMetrics
 from serve_app.stage_load import LANES, Lane, StageLoad, Work, working
 
+_LONGEST_S = 60.0  # OpenAI's clients come much sooner where they are told a longer time
 _TURN = ("stt", "llm", "tts")
 
 
@@ -92,7 +93,7 @@ class Admission:
         self._inside: dict[Lane, int] = dict.fromkeys(LANES, 0)
 
     @contextmanager
-    def admitted(self, errand: Errand, caller: str, *, stays: bool) -> Generator[None, None, None]:
+    def admitted(self, errand: Errand, caller: str, *, stays: bool) -> Generator[Work, None, None]:
         """A request while it lasts; one that `stays` is a socket, and asks nothing now.
 
         Raises:
@@ -111,7 +112,7 @@ class Admission:
                 for load in loads:
                     work.claims[load.stage] = stack.enter_context(load.claim(errand.lane, caller))
             stack.enter_context(working(work))
-            yield
+            yield work
 
     def refresh(self) -> None:
         """Tell how long one would wait now."""
@@ -134,7 +135,7 @@ class Admission:
         slowest = loads[waits_s.index(max(waits_s))]
         limit_s = settings.live_wait_s if lane == "live" else settings.bulk_wait_s
         waiting, full = wait_s / limit_s, 0.0 if stays else self._taken(lane)
-        again_s = wait_s * self._spread()
+        again_s = min(wait_s * self._spread(), _LONGEST_S)
         if waiting > 1 or full >= 1:
             stage, reason = (slowest.stage, "wait") if waiting > 1 else ("dialogue", "full")
             self._metrics.refused(stage, lane, reason)

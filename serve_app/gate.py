@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import RateLimited, StageOverloaded
 from serve_app.admission import Admission, errand_of
@@ -31,11 +31,19 @@ class Gate:
         stays = scope["type"] == "websocket"
         with ExitStack() as stack:
             try:
-                stack.enter_context(self._admission.admitted(errand, caller.name, stays=stays))
+                admitted = self._admission.admitted(errand, caller.name, stays=stays)
+                work = stack.enter_context(admitted)
             except (StageOverloaded, RateLimited) as error:
                 problem = problem_of(error)
             else:
-                await self._app(scope, receive, send)
+
+                async def receive_noted() -> Message:
+                    message = await receive()
+                    if message["type"] == "http.request" and not message.get("more_body", False):
+                        work.has_come()
+                    return message
+
+                await self._app(scope, receive_noted, send)
                 return
         if stays:
             await deny(problem, scope, receive, send)

@@ -21,6 +21,7 @@ _NEWEST = 0.2  # share of the newest request in what one is expected to take
 _HALF = 0.5  # of a call under way is done, on average
 _RECENT_S = 30.0  # who asked within this is reckoned with
 _LOOK_S = 0.1  # a caller who stops reading, or a new replica, makes room without a word
+_COMING_S = 5.0  # so long a request is expected whose body is still on its way
 _SHORT_S = 0.25  # of calls as short as this, one waits in each replica: none is ever idle
 
 
@@ -30,6 +31,8 @@ class Claim:
 
     lane: Lane
     caller: str
+    since: float = 0.0
+    is_here: bool = False  # its body has come
     took_s: float = 0.0  # of a place, so far
     at_work: int = 0  # calls that the stage has, and that somebody waits for
     is_whole: bool = True  # no call failed or was given up
@@ -42,6 +45,11 @@ class Work:
     lane: Lane
     caller: str
     claims: dict[str, Claim] = field(default_factory=dict[str, Claim])
+
+    def has_come(self) -> None:
+        """All of its body has been read."""
+        for claim in self.claims.values():
+            claim.is_here = True
 
 
 _work: ContextVar[Work | None] = ContextVar("gemmavoice_work", default=None)
@@ -87,9 +95,10 @@ class _Lane:
         """Seconds of a place that a request is still to take."""
         return max(0.0, (self.usual_s or 0.0) - claim.took_s)
 
-    def ahead(self) -> list[tuple[float, bool]]:
+    def ahead(self, now: float) -> list[tuple[float, bool]]:
         """What stands before one that comes now: each request's work, and whether the stage has it."""
-        left = ((self.left_s(claim), claim.at_work > 0) for claim in self.claims)
+        coming = (c for c in self.claims if c.is_here or now - c.since < _COMING_S)
+        left = ((self.left_s(claim), claim.at_work > 0) for claim in coming)
         return [(seconds, is_there) for seconds, is_there in left if seconds or is_there]
 
     def _forget(self, now: float) -> None:
@@ -157,14 +166,14 @@ class StageLoad:
         places = self.places
         if not places:
             return 0.0
-        live, bulk = self._lanes["live"], self._lanes["bulk"]
+        live, bulk, now = self._lanes["live"], self._lanes["bulk"], self._clock()
         if lane == "live":
             # Other work that waits here is passed; what the stage has is not.
-            before = live.ahead() + [each for each in bulk.ahead() if each[1]]
+            before = live.ahead(now) + [each for each in bulk.ahead(now) if each[1]]
             return max(0.0, _queue_s(before, places) - after_s)
         own = self._places_of_bulk(places)
         crowd = max(1.0, (live.at_work + own) / places)
-        return max(0.0, _queue_s(bulk.ahead(), own) * crowd - after_s)
+        return max(0.0, _queue_s(bulk.ahead(now), own) * crowd - after_s)
 
     def has_more_than_its_share(self, lane: Lane, caller: str) -> bool:
         """Whether others would get less than this caller, if all who asked lately had the same."""
@@ -180,7 +189,7 @@ class StageLoad:
     def claim(self, lane: Lane, caller: str) -> Generator[Claim, None, None]:
         """A request that will ask something of the stage, until it ends."""
         line = self._lanes[lane]
-        claim = Claim(lane, caller)
+        claim = Claim(lane, caller, self._clock())
         line.claims.add(claim)
         try:
             yield claim
@@ -202,6 +211,7 @@ class StageLoad:
             if claim is None:  # a socket asks again and again
                 self.note(work.lane, work.caller)
                 claim = stack.enter_context(self.claim(work.lane, work.caller))
+            claim.is_here = True
             if claim.lane == "bulk":
                 await self._wait_in_line(claim, patience_s)
             else:

@@ -73,6 +73,11 @@ def test_what_would_wait_too_long_is_refused_unread(served: Served, path: str, s
     assert send(served, path).status_code == 400  # it is read now
 
 
+def test_nobody_is_sent_away_for_longer_than_clients_heed(served: Served) -> None:
+    with crowded(served, "llm", "bulk", 1000):
+        assert send(served, "/v1/generate").headers["retry-after"] == "60"
+
+
 @pytest.mark.parametrize("stage", ["stt", "llm", "tts"])
 def test_a_turn_is_refused_for_any_of_its_stages(served: Served, stage: str) -> None:
     with crowded(served, stage, "live", 3):

@@ -90,6 +90,20 @@ def test_nothing_is_predicted_before_a_request_has_ended() -> None:
         assert load.wait_s("bulk") == 0
 
 
+@virtual
+async def test_a_body_that_comes_slowly_stands_before_nobody() -> None:
+    load = learned(load_of(), "bulk", 10.0)
+    slow, quick = Work("bulk", "a"), Work("bulk", "a")
+    with load.claim("bulk", "a") as slow.claims["stt"], load.claim("bulk", "a") as claim:
+        quick.claims["stt"] = claim
+        quick.has_come()
+        assert load.wait_s("bulk") == pytest.approx(20)
+        await asyncio.sleep(6)
+        assert load.wait_s("bulk") == pytest.approx(10)
+        slow.has_come()
+        assert load.wait_s("bulk") == pytest.approx(20)
+
+
 def test_more_replicas_are_seen_at_once() -> None:
     router = Replicas(1)
     load = learned(StageLoad("stt", 1, router), "bulk", 1.0)
