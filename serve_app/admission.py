@@ -16,7 +16,7 @@ from deployments.errors import RateLimited, StageOverloaded
 from deployments.metrics import AdmissionMetrics
 from serve_app.stage_load import LANES, Lane, StageLoad, Work, working
 
-_LONGEST_S = 60.0  # OpenAI's clients come much sooner where they are told a longer time
+_LONGEST_S = 60.0  # OpenAI's clients heed no longer time
 _TURN = ("stt", "llm", "tts")
 
 

@@ -218,7 +218,7 @@ class StageLoad:
                 claim.at_work += 1
             call = Call(claim, self._clock)
             # Of a place that several share, each has a part.
-            sharing = sum(lane.at_work for lane in self._lanes.values())
+            sharing = max(1, sum(lane.at_work for lane in self._lanes.values()))
             part = min(1.0, (self.places or sharing) / sharing)
             try:
                 yield call
