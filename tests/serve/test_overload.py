@@ -36,7 +36,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def test_goodput_is_the_same_past_capacity(graph: Cluster) -> None:
-    seconds = 8.0
+    seconds = 6.0
     flow = Flow(WRITTEN, 3 * CAPACITY_PER_S, NOISY)
     health = [lambda: graph.client.get("/health/live", timeout=10).raise_for_status()] * 3
     come(graph.base_url, seconds, flow, meanwhile=health)
@@ -50,7 +50,7 @@ def test_keys_and_live_turns_keep_their_part(graph: Cluster) -> None:
     noisy = Flow(WRITTEN, 3 * CAPACITY_PER_S, NOISY)
     quiet = Flow(WRITTEN, 0.2 * CAPACITY_PER_S, QUIET)
     turns = Flow(TURN, 0.2 * CAPACITY_PER_S, TALKER)
-    come(graph.base_url, 10.0, noisy, quiet, turns)
+    come(graph.base_url, 8.0, noisy, quiet, turns)
     assert not [*noisy.faults, *quiet.faults, *turns.faults]
     assert quiet.served >= 0.9 * len(quiet.answers)
     assert turns.served >= 0.9 * len(turns.answers)
@@ -65,14 +65,15 @@ def test_a_live_conversation_is_refused_before_it_is_opened(graph: Cluster) -> N
     def knock() -> None:
         for _ in range(100):
             try:
-                connect(address, proxy=None, additional_headers={"X-API-Key": TALKER}).close()
+                with connect(address, proxy=None, additional_headers={"X-API-Key": TALKER}):
+                    pass
             except InvalidStatus as error:
                 refusals.append(error)
                 return
             time.sleep(0.05)
 
     turns = Flow(TURN, 4 * CAPACITY_PER_S, TALKER)
-    come(graph.base_url, 4.0, turns, meanwhile=[knock])
+    come(graph.base_url, 3.0, turns, meanwhile=[knock])
     assert not turns.faults
     (refused,) = refusals
     assert refused.response.status_code == 503
