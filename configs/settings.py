@@ -484,8 +484,8 @@ class AdmissionSettings(_Settings):
         default=0.5,
         ge=0,
         le=1,
-        description="Of a stage's places, and of `max_requests`, that other requests leave to live "
-        "ones; of places only while there are any, and never the last one.",
+        description="Of `max_requests`, that other requests leave to live ones, and at most of a "
+        "stage's places: those that live ones have used lately, and never the last one.",
     )
     fair_from: float = Field(
         default=0.5,

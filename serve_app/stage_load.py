@@ -72,6 +72,7 @@ class _Lane:
         self.claims: set[Claim] = set()
         self.usual_s: float | None = None  # what a request takes of a place
         self._asked_at: dict[str, float] = {}  # caller -> when; the latest at the end
+        self._most, self._most_at = 0, 0.0  # calls at once, and when
 
     @property
     def at_work(self) -> int:
@@ -81,6 +82,18 @@ class _Lane:
         self._asked_at.pop(caller, None)
         self._asked_at[caller] = now
         self._forget(now)
+
+    def begin(self, claim: Claim, now: float) -> None:
+        """One call more."""
+        claim.at_work += 1
+        if self.at_work >= self._most or now - self._most_at > _RECENT_S:
+            self._most, self._most_at = self.at_work, now
+
+    def needs(self, now: float) -> int:
+        """How many places these requests may need at once, as far as the last ones tell."""
+        if not self.claims and not self.callers(now):
+            return 0
+        return max(1, self._most if now - self._most_at <= _RECENT_S else 0)
 
     def callers(self, now: float) -> int:
         """How many callers have asked lately."""
@@ -133,8 +146,8 @@ class StageLoad:
     """The work of one stage.
 
     `each` is how many calls a replica works on at once. Where nobody knows how many replicas there are,
-    nothing is predicted, and nobody waits. While there is live work, other work leaves it
-    `live_share` of the places.
+    nothing is predicted, and nobody waits. Other work leaves live work the places that it has
+    used lately, up to `live_share` of them.
     """
 
     def __init__(
@@ -215,7 +228,7 @@ class StageLoad:
             if claim.lane == "bulk":
                 await self._wait_in_line(claim, patience_s)
             else:
-                claim.at_work += 1
+                self._lanes["live"].begin(claim, self._clock())
             call = Call(claim, self._clock)
             # Of a place that several share, each has a part.
             sharing = max(1, sum(lane.at_work for lane in self._lanes.values()))
@@ -254,15 +267,13 @@ class StageLoad:
         if not places:
             return True  # Serve wakes a stage, or says that it is away
         room = self._places_of_bulk(places)
-        if self.usual_s("bulk") < _SHORT_S:
+        if room == places and self.usual_s("bulk") < _SHORT_S:
             room += places // self._each
         return self._lanes["bulk"].at_work < room
 
     def _places_of_bulk(self, places: int) -> int:
-        live = self._lanes["live"]
-        if not live.claims and not live.callers(self._clock()):
-            return places
-        return max(1, places - int(places * self._live_share))
+        left = min(int(places * self._live_share), self._lanes["live"].needs(self._clock()))
+        return max(1, places - left)
 
 
 class Call:
