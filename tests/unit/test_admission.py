@@ -130,7 +130,8 @@ def test_bulk_work_uses_what_live_work_leaves() -> None:
     bulk, rare = recordings(30), Flow(Errand(("stt",), "live"), {"stt": (1, 0.1)}, 0.5)
     play({"stt": Stage(4)}, bulk, rare)
     assert rare.took(0.95) < 0.15
-    assert bulk.served >= 0.95 * 60 * 3 / 0.2  # one of four places is left
+    # One of four places is left; two for a while, where two came at once.
+    assert bulk.served >= 0.85 * 60 * 3 / 0.2
 
 
 # ---- the table ------------------------------------------------------------------------------------
