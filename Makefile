@@ -14,7 +14,7 @@ endif
 endif
 RAY_ENV := set -a; . configs/ray.env; set +a
 
-.PHONY: serve test test-fast fuzz check format openapi bench bench-voice bench-http bench-memory bench-live soak-live bench-llm soak-llm loadtest chaos clean
+.PHONY: serve test test-fast fuzz check format openapi bench bench-voice bench-http bench-memory bench-live soak-live bench-llm soak-llm bench-overload loadtest chaos clean
 
 serve: .venv/.$(SERVED)
 	@$(RAY_ENV); exec .venv/bin/python -m serve_app $(CONFIG) $(ARGS)
@@ -64,6 +64,10 @@ bench-llm: .venv/.dev
 
 soak-llm: .venv/.dev
 	@exec .venv/bin/python -m benchmarks.llm_soak $(ARGS)
+
+# Three times as many callers as the graph can serve (ARGS="bulk --seconds 30"; else all scenarios).
+bench-overload: .venv/.dev
+	@$(RAY_ENV); exec .venv/bin/python -m benchmarks.overload $(ARGS)
 
 # Two minutes of people who arrive at a constant rate; fails where loadtests/targets.yaml is not kept.
 # ARGS="--duration 600 --rate 2 --host http://127.0.0.1:8000"; all of them: ARGS=--help.

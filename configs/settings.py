@@ -467,6 +467,42 @@ class LimitSettings(_Settings):
     )
 
 
+class AdmissionSettings(_Settings):
+    """Who is refused before anything of the request is read (docs/operations.md, "Overload")."""
+
+    enabled: bool = True
+    live_wait_s: float = Field(
+        default=2.0,
+        gt=0,
+        le=600,
+        description="A live conversation, or a turn of one, is refused where it would wait longer.",
+    )
+    bulk_wait_s: float = Field(
+        default=10.0, gt=0, le=600, description="The same for all other requests."
+    )
+    live_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Of `max_requests`, that other requests leave to live ones, and at most of a "
+        "stage's places: those that live ones have used lately, and never the last one.",
+    )
+    fair_from: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="From this part of the longest wait on, a key that has more than its share in "
+        "progress is refused.",
+    )
+    max_requests: int = Field(
+        default=80,
+        ge=2,
+        le=10_000,
+        description="Let in at a time by one ingress replica, sockets left out; with them it must "
+        "stay below the deployment's max_ongoing_requests.",
+    )
+
+
 _ORIGIN = (
     r"^(\*|[a-z][a-z0-9+.-]*://[^/\s]+)$"  # as a browser sends it: no path, no slash at its end
 )
@@ -764,6 +800,7 @@ class AppSettings(_Settings):
     audio: AudioSettings = AudioSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     limits: LimitSettings = LimitSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     access: AccessSettings = AccessSettings()
     sessions: SessionSettings = SessionSettings()
     live: LiveSettings = LiveSettings()

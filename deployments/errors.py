@@ -525,13 +525,14 @@ class ForbiddenApiKey(InvalidApiKey):
 
 
 _USED_UP = {
+    "share": "More than a fair share is in progress",
     "audio": "Too many seconds of audio",
     "concurrent": "Too many requests at the same time",
 }
 
 
 class RateLimited(SpeechError):
-    """The caller has used up its share; `limit` is 'requests', 'audio' or 'concurrent'."""
+    """The caller has used up its share; `limit` is 'requests', 'audio', 'concurrent' or 'share'."""
 
     code = "rate_limit_exceeded"
     retryable = True
@@ -610,10 +611,14 @@ class MemoryUnavailable(StageUnavailable):
 
 
 class StageOverloaded(_StageError):
-    """The stage's queue is full."""
+    """The stage's queue is full, or too long; it may have room again in `retry_after_s`."""
 
     code = "stage_overloaded"
     retryable = True
+
+    def __init__(self, stage: str, retry_after_s: float = 1.0) -> None:
+        SpeechError.__init__(self, stage, retry_after_s)
+        self.stage, self.retry_after_s = stage, retry_after_s
 
     @property
     def message(self) -> str:

@@ -233,6 +233,31 @@ class HttpMetrics:
             self._errors.inc(1, labels)
 
 
+class AdmissionMetrics:
+    """Who is refused for want of room, by one ingress replica."""
+
+    def __init__(self) -> None:
+        self._refused = metrics.Counter(
+            "app_admission_refusals_total",
+            description="Requests and sockets refused unread, by the stage that is full, the lane (live "
+            "or bulk) and the reason: wait (too long), share (of one key) or full (max_requests).",
+            tag_keys=_keys("stage", "lane", "reason"),
+        )
+        self._wait = metrics.Gauge(
+            "app_admission_wait_seconds",
+            description="How long a request that comes now would wait for a stage, as is predicted.",
+            tag_keys=_keys("stage", "lane"),
+        )
+
+    def refused(self, stage: str, lane: str, reason: str) -> None:
+        """Count a refusal: `wait`, `share` or `full`."""
+        self._refused.inc(1, {"stage": stage, "lane": lane, "reason": reason})
+
+    def wait(self, stage: str, lane: str, seconds: float) -> None:
+        """Tell what is predicted; Ray exports a gauge only after it was set, and then forgets it."""
+        self._wait.set(seconds, {"stage": stage, "lane": lane})
+
+
 class TurnMetrics:
     """Spoken turns, phase by phase."""
 

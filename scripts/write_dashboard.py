@@ -77,6 +77,22 @@ ROWS: dict[str, list[tuple[str, str, dict[str, str]]]] = {
             {"{{stage}}": "sum by (stage) (app_stage_in_flight)"},
         ),
     ],
+    "Overload": [
+        (
+            "Refused unread",
+            "ops",
+            {
+                "{{stage}} {{lane}}: {{reason}}": _rate(
+                    "app_admission_refusals_total", "stage, lane, reason"
+                )
+            },
+        ),
+        (
+            "Predicted wait, of the fullest ingress replica",
+            "s",
+            {"{{stage}} {{lane}}": "max by (stage, lane) (app_admission_wait_seconds)"},
+        ),
+    ],
     "Sessions in Redis": [
         (
             "Calls, p95",

@@ -11,6 +11,7 @@ from starlette.types import Lifespan
 from configs.settings import AppSettings
 from serve_app.auth import ApiKeys
 from serve_app.cross_origin import CrossOrigin, SocketOrigin
+from serve_app.gate import Gate
 from serve_app.key_ring import KeyRing
 from serve_app.live_desk import LiveDesk, watching
 from serve_app.middleware import BodyLimit, LastResort, RequestContext
@@ -85,6 +86,7 @@ def build_api(
     # The last one added is the outermost.
     api.add_middleware(BodyLimit, settings=settings)
     api.add_middleware(RateLimits, shares=shares)
+    api.add_middleware(Gate, admission=services.admission)
     api.add_middleware(ApiKeys, access=access, ring=ring, shares=shares, tickets=services.state)
     api.add_middleware(SocketOrigin, access=access)
     api.add_middleware(LastResort)

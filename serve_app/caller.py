@@ -24,7 +24,7 @@ class Caller:
         self.allowance = Allowance()  # as far as is known
         self.session = ""  # how a short-lived key wants its live session, as JSON
         self._shares = shares
-        self._name = owner if counted_as is None else counted_as
+        self.name = owner if counted_as is None else counted_as  # whose share is used
 
     @property
     def is_limited(self) -> bool:
@@ -38,7 +38,7 @@ class Caller:
         Raises:
             RateLimited: the caller has used up its share.
         """
-        self._heed(await self._shares.admit(self._name, self.limits, lease))
+        self._heed(await self._shares.admit(self.name, self.limits, lease))
 
     async def spend_audio(self, seconds: float) -> None:
         """Count audio that is about to be worked on.
@@ -47,12 +47,12 @@ class Caller:
             RateLimited: the caller has none left.
         """
         if self.limits.audio_s is not None:
-            self._heed(await self._shares.charge(self._name, self.limits, seconds))
+            self._heed(await self._shares.charge(self.name, self.limits, seconds))
 
     async def note_audio(self, seconds: float) -> None:
         """Count audio that was made; never refuses, and never fails."""
         if self.limits.audio_s is not None and seconds > 0:
-            self._shares.note(self._name, self.limits, seconds)
+            self._shares.note(self.name, self.limits, seconds)
 
     def _heed(self, allowance: Allowance) -> None:
         self.allowance = allowance

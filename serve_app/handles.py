@@ -58,6 +58,7 @@ from deployments.messages import (
     VoiceReference,
 )
 from deployments.tracing import Span, span
+from serve_app.stage_load import StageLoad
 
 logger = logging.getLogger("ray.serve")
 
@@ -69,11 +70,14 @@ _ATTEMPTS = 2  # a call whose replica dies or broke before its first output goes
 
 
 class _Stage:
-    """One deployment of the graph."""
+    """One deployment of the graph; `load` keeps the account of its work."""
 
-    def __init__(self, stage: str, handle: DeploymentHandle[Any]) -> None:
+    def __init__(
+        self, stage: str, handle: DeploymentHandle[Any], load: StageLoad | None = None
+    ) -> None:
         self._stage = stage
         self._handle = handle
+        self._load = load or StageLoad(stage)
         self._configured: dict[tuple[str, bool, bool], DeploymentHandle[Any]] = {}
         self._answered_at: float | None = None
 
@@ -162,6 +166,18 @@ class _Stage:
                     if not ended:
                         items.cancel()
 
+    async def _work(
+        self, method: str, request: object, *, first_s: float, **options: Any
+    ) -> AsyncGenerator[Any, None]:
+        """The same once it is this call's turn, in the account of the stage's work."""
+        async with (
+            self._load.call(first_s) as call,
+            aclosing(self._stream(method, request, first_s=first_s, **options)) as items,
+        ):
+            async for item in items:
+                with call.unread():
+                    yield item
+
     async def _items(self, items: Any, first_s: float, total_s: float) -> AsyncGenerator[Any, None]:
         """The items, each within its time; what the caller takes is not counted."""
         left_s, wait_s = total_s, min(first_s, total_s)
@@ -236,23 +252,29 @@ _LINKED = (TranscriptionRequest, GenerationRequest, SpeechRequest)
 class SttHandle(_Stage):
     """The `stt` deployment as a `SpeechToText`."""
 
-    def __init__(self, handle: DeploymentHandle[Any], timeouts: TimeoutSettings) -> None:
-        super().__init__("stt", handle)
+    def __init__(
+        self,
+        handle: DeploymentHandle[Any],
+        timeouts: TimeoutSettings,
+        load: StageLoad | None = None,
+    ) -> None:
+        super().__init__("stt", handle, load)
         self._timeout_s = timeouts.stt_s
 
     async def transcribe(self, request: TranscriptionRequest) -> Transcript:
         """Text of one utterance."""
         large = len(request.audio.samples) > _BY_VALUE_LIMIT_BYTES
-        transcript = await self._call(
-            "transcribe", request, timeout_s=self._timeout_s, by_reference=large
-        )
+        async with self._load.call(self._timeout_s):
+            transcript = await self._call(
+                "transcribe", request, timeout_s=self._timeout_s, by_reference=large
+            )
         return cast("Transcript", transcript)
 
     def transcribe_stream(
         self, request: TranscriptionRequest
     ) -> AsyncGenerator[Segment | Transcript, None]:
         """Each segment as it is heard, then the whole transcript."""
-        return self._stream(
+        return self._work(
             "transcribe_stream", request, first_s=self._timeout_s, total_s=self._timeout_s
         )
 
@@ -260,8 +282,13 @@ class SttHandle(_Stage):
 class LlmHandle(_Stage):
     """The `llm` deployment as a `LanguageModel`."""
 
-    def __init__(self, handle: DeploymentHandle[Any], timeouts: TimeoutSettings) -> None:
-        super().__init__("llm", handle)
+    def __init__(
+        self,
+        handle: DeploymentHandle[Any],
+        timeouts: TimeoutSettings,
+        load: StageLoad | None = None,
+    ) -> None:
+        super().__init__("llm", handle, load)
         self._first_s, self._total_s = timeouts.llm_first_token_s, timeouts.llm_s
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
@@ -284,7 +311,7 @@ class LlmHandle(_Stage):
     def _written(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         origin = request.origin
         session = f"{origin.owner}/{origin.session}" if origin.session else ""
-        return self._stream(
+        return self._work(
             "generate",
             request,
             first_s=self._first_s,
@@ -297,15 +324,20 @@ class LlmHandle(_Stage):
 class TtsHandle(_Stage):
     """The `tts` deployment as a `TextToSpeech`."""
 
-    def __init__(self, handle: DeploymentHandle[Any], timeouts: TimeoutSettings) -> None:
-        super().__init__("tts", handle)
+    def __init__(
+        self,
+        handle: DeploymentHandle[Any],
+        timeouts: TimeoutSettings,
+        load: StageLoad | None = None,
+    ) -> None:
+        super().__init__("tts", handle, load)
         self._first_s, self._total_s = timeouts.tts_first_audio_s, timeouts.tts_s
         # The first thing that is asked of a stage, so of one that sleeps too.
         self._voices_s = self._encode_s = timeouts.tts_first_audio_s
 
     def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Pcm, None]:
         """The audio as it is made."""
-        return self._stream("synthesize", request, first_s=self._first_s, total_s=self._total_s)
+        return self._work("synthesize", request, first_s=self._first_s, total_s=self._total_s)
 
     async def voices(self) -> VoiceCatalog:
         """The voices that a request may name."""

@@ -6,8 +6,15 @@ from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
 from configs.settings import AppSettings
-from deployments.metrics import HttpMetrics, LiveMetrics, MemoryMetrics, TurnMetrics
+from deployments.metrics import (
+    AdmissionMetrics,
+    HttpMetrics,
+    LiveMetrics,
+    MemoryMetrics,
+    TurnMetrics,
+)
 from deployments.observe import observe
+from serve_app.admission import Admission
 from serve_app.api import build_api
 from serve_app.cloned_voices import ClonedVoices
 from serve_app.draining import is_draining
@@ -20,6 +27,8 @@ from serve_app.normalized_voice import reading
 from serve_app.scaling import PLACES, WORKING
 from serve_app.services import Services
 from serve_app.session_memory.redis_sessions import RedisSessions
+from serve_app.stage_load import StageLoad
+from serve_app.stage_router import StageRouter
 
 Handle = DeploymentHandle[Any]
 
@@ -31,7 +40,8 @@ class DialogueIngress:
         self, settings: AppSettings, stt: Handle, llm: Handle, tts: Handle, state: Handle
     ) -> None:
         observe(settings.observation)
-        speaker = TtsHandle(tts, settings.timeouts)
+        loads = _loads(settings, stt, llm, tts)
+        speaker = TtsHandle(tts, settings.timeouts, loads["tts"])
         shared = StateHandle(state, settings.timeouts)
         self._memory_metrics = MemoryMetrics()
         self._redis = (
@@ -41,8 +51,8 @@ class DialogueIngress:
         )
         self._services = Services(
             settings=settings,
-            stt=SttHandle(stt, settings.timeouts),
-            llm=LlmHandle(llm, settings.timeouts),
+            stt=SttHandle(stt, settings.timeouts, loads["stt"]),
+            llm=LlmHandle(llm, settings.timeouts, loads["llm"]),
             tts=reading(speaker, settings.audio),
             state=shared,
             sessions=self._redis or shared,
@@ -50,6 +60,7 @@ class DialogueIngress:
             http_metrics=HttpMetrics(),
             turn_metrics=TurnMetrics(),
             live_metrics=LiveMetrics(),
+            admission=Admission(settings.admission, loads, AdmissionMetrics()),
             models=ModelCatalog(settings),
             ears=Ears(settings.live),
             cloned=ClonedVoices(LibraryHandle(state, settings.timeouts), speaker),
@@ -70,9 +81,26 @@ class DialogueIngress:
     async def check_health(self) -> None:
         """Called by Serve; a replica whose loop still turns is healthy."""
         self._services.live_metrics.refresh()
+        self._services.admission.refresh()
         self._memory_metrics.refresh()
 
     def __del__(self) -> None:
         if services := getattr(self, "_services", None):
             services.decoder.close()
             services.ears.close()
+
+
+def _loads(settings: AppSettings, stt: Handle, llm: Handle, tts: Handle) -> dict[str, StageLoad]:
+    """An account of each stage's work; how much it does at once is its engine's setting."""
+    at_once = {
+        "stt": (stt, settings.stt.workers),
+        "llm": (llm, settings.llm.parallel),
+        "tts": (tts, settings.tts.workers),
+    }
+    if not settings.admission.enabled:
+        return {stage: StageLoad(stage) for stage in at_once}
+    share = settings.admission.live_share
+    return {
+        stage: StageLoad(stage, each, StageRouter(handle), share)
+        for stage, (handle, each) in at_once.items()
+    }

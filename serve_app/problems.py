@@ -122,7 +122,7 @@ def problem_of(error: BaseException) -> Problem:
 
 
 def _retry_after_s(error: errors.SpeechError) -> int | None:
-    if isinstance(error, errors.RateLimited):
+    if isinstance(error, errors.RateLimited | errors.StageOverloaded):
         return max(1, math.ceil(error.retry_after_s))
     return _RETRY_AFTER_S if error.retryable else None
 

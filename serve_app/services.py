@@ -30,6 +30,7 @@ from deployments.messages import (
     VoiceReference,
 )
 from deployments.metrics import HttpMetrics, LiveMetrics, TurnMetrics
+from serve_app.admission import Admission
 from serve_app.cloned_voices import ClonedVoices
 from serve_app.dialogue.ports import LanguageModel, SpeechToText, TextToSpeech
 from serve_app.ears import Ears
@@ -168,6 +169,7 @@ class Services:
     http_metrics: HttpMetrics
     turn_metrics: TurnMetrics
     live_metrics: LiveMetrics
+    admission: Admission
     models: ModelCatalog
     ears: Ears
     cloned: ClonedVoices

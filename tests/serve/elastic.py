@@ -43,6 +43,8 @@ def elastic_graph(folder: Path) -> Path:
                     "parallel": PARALLEL,
                 },
                 "may_sleep": ["tts"],
+                # Those who come before the replicas do wait, and are not sent away.
+                "admission": {"bulk_wait_s": 60.0},
                 "timeouts": {"tts_first_audio_s": 60.0},
             }
         },

@@ -33,13 +33,14 @@ from deployments.messages import (
     VoiceCatalog,
     VoiceReference,
 )
-from deployments.metrics import HttpMetrics, LiveMetrics, TurnMetrics
+from deployments.metrics import AdmissionMetrics, HttpMetrics, LiveMetrics, TurnMetrics
 from deployments.pump import iterate_in_thread, run_in_thread
 from deployments.state.server import StateServer
 from deployments.stt.engine import SttEngine, whole_transcript
 from deployments.stt.fake import FakeSttEngine
 from deployments.tts.engine import TtsEngine
 from deployments.tts.fake import FakeTtsEngine
+from serve_app.admission import Admission
 from serve_app.api import build_api
 from serve_app.cloned_voices import ClonedVoices, VoiceStore
 from serve_app.ears import Ears
@@ -48,6 +49,7 @@ from serve_app.model_catalog import ModelCatalog
 from serve_app.normalized_voice import reading
 from serve_app.services import Services, SessionMemory, StateStore
 from serve_app.session_memory.redis_sessions import RedisSessions
+from serve_app.stage_load import StageLoad
 
 HEARD = "What is the capital of France?"
 REPLY = "The capital of France is Paris. It lies on the river Seine."
@@ -151,6 +153,20 @@ class TtsStage(Stage):
             self.closed.set()
 
 
+@dataclass
+class Replicas:
+    """A router that knows how many replicas there are, and counts who waits."""
+
+    number: int | None
+    waits: int = 0
+
+    def replicas(self) -> int | None:
+        return self.number
+
+    def waiting(self, more: int) -> None:
+        self.waits += more
+
+
 class StateStage(StateServer):
     """The real state, in this process; breaks when told to."""
 
@@ -182,8 +198,8 @@ class Records:
         assert duration_s >= 0
         self.requests.append((method, route, status))
 
-    def refused(self, scope: str) -> None:
-        self.refusals.append(scope)
+    def refused(self, *labels: str) -> None:
+        self.refusals.append(" ".join(labels))
 
     def decided_alone(self) -> None:
         self.alone += 1
@@ -224,6 +240,7 @@ class Served:
     tts: TtsStage
     state: StateStage
     records: Records
+    loads: dict[str, StageLoad]
 
     @contextmanager
     def broken(self, stage: str, error: SpeechError, after: int = 0) -> Generator[None]:
@@ -282,6 +299,7 @@ def serving(
         llm = LlmStage(executor, engine=FakeLlmEngine(settings.llm))
         tts = TtsStage(executor, engine=FakeTtsEngine(settings.tts))
         state = StateStage(settings.sessions, _in_own_folder(settings.voices, folder))
+        loads = {stage: StageLoad(stage, router=Replicas(1)) for stage in ("stt", "llm", "tts")}
         services = Services(
             settings=settings,
             stt=stt,
@@ -293,6 +311,7 @@ def serving(
             http_metrics=cast("HttpMetrics", records),
             turn_metrics=cast("TurnMetrics", records),
             live_metrics=cast("LiveMetrics", records),
+            admission=Admission(settings.admission, loads, cast("AdmissionMetrics", records)),
             models=ModelCatalog(settings),
             ears=ears,
             cloned=ClonedVoices(cast("VoiceStore", state), tts),
@@ -300,7 +319,7 @@ def serving(
         api = build_api(services, during=(sessions.watched,) if sessions else ())
         try:
             with TestClient(api, raise_server_exceptions=False) as client:
-                yield Served(api, client, services, stt, llm, tts, state, records)
+                yield Served(api, client, services, stt, llm, tts, state, records, loads)
         finally:
             decoder.close()
             ears.close()
