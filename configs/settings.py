@@ -478,7 +478,7 @@ class AdmissionSettings(_Settings):
         description="A live conversation, or a turn of one, is refused where it would wait longer.",
     )
     bulk_wait_s: float = Field(
-        default=10.0, gt=0, le=600, description="The same for all other requests."
+        default=20.0, gt=0, le=600, description="The same for all other requests."
     )
     live_share: float = Field(
         default=0.5,

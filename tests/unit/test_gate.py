@@ -15,6 +15,7 @@ from tests.unit.http_answers import problem
 from tests.unit.media_files import wav_bytes
 from tests.unit.sockets import close_code
 
+LIMITS = AdmissionSettings(bulk_wait_s=10)
 NOISY, QUIET = "noisy-key", "quiet-key"
 UNREAD = {"content": b"{not json", "headers": {"content-type": "application/json"}}
 BULK = {
@@ -31,14 +32,15 @@ BULK = {
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    with serving() as served:
+    with serving(quick_settings(admission=LIMITS)) as served:
         yield served
 
 
 @pytest.fixture(scope="module")
 def locked() -> Iterator[Served]:
     hashes = [hashlib.sha256(key.encode()).hexdigest() for key in (NOISY, QUIET)]
-    with serving(quick_settings(access=AccessSettings(enabled=True, keys_sha256=hashes))) as served:
+    access = AccessSettings(enabled=True, keys_sha256=hashes)
+    with serving(quick_settings(access=access, admission=LIMITS)) as served:
         yield served
 
 
@@ -173,7 +175,7 @@ def test_who_has_no_key_is_told_so_first(locked: Served) -> None:
 
 
 def test_refusals_are_counted_by_reason() -> None:
-    with serving() as served, crowded(served, "llm", "bulk", 11):
+    with serving(quick_settings(admission=LIMITS)) as served, crowded(served, "llm", "bulk", 11):
         send(served, "/v1/generate")
         assert served.records.refusals == ["llm bulk wait"]
 
