@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import llama_cpp
 
@@ -35,6 +35,9 @@ from deployments.messages import (
 from deployments.weights import resolve_weights
 
 PEER = Path(__file__).with_name("xllamacpp_peer.py")
+LOCKED = Path(__file__).with_name("locked_llama.py")
+CONTEXT_TOKENS = 2048
+PAUSE_S = 0.1  # between two callers who come one after the other
 PARTS = ("throughput", "staggered", "single", "prefix", "cancel")
 WORDS = (
     "river", "stone", "garden", "winter", "letter", "market", "engine", "silver", "island", "window",
@@ -82,7 +85,7 @@ class Bench:
         self.settings = LlamaCppSettings(
             model=options.model,
             parallel=options.streams,
-            context_tokens=2048,
+            context_tokens=CONTEXT_TOKENS,
             threads=options.threads,
             batch_tokens=options.batch_tokens,
             gpu_layers=options.gpu_layers,
@@ -91,17 +94,8 @@ class Bench:
         path = str(resolve_weights("llm.model", options.model, "gguf"))
         self.engine = LlamaCppEngine(self.settings, shared_prompts=(SYSTEM,))
         self.engine.warm_up()
-        self.llama = llama_cpp.Llama(
-            path,
-            n_ctx=2048,
-            n_threads=options.threads,
-            n_threads_batch=options.threads,
-            n_gpu_layers=options.gpu_layers,
-            flash_attn=options.gpu_layers != 0,
-            verbose=False,
-        )
         self.path = path
-        self.lock = threading.Lock()
+        self.tokenizer = llama_cpp.Llama(path, vocab_only=True, verbose=False)
 
     # ---- throughput ----
 
@@ -109,9 +103,12 @@ class Bench:
         """All streams at once."""
         options = self.options
         with ExitStack() as stack:
-            systems: dict[str, Round] = {"locked": self.locked, "ours": self.ours}
+            locked = stack.enter_context(Locked(self.path, options))
+            systems: dict[str, Round] = {"locked": locked, "ours": self.ours}
             if options.peer:
-                systems["xllamacpp"] = stack.enter_context(Peer(self.path, self.settings, options))
+                systems["xllamacpp"] = stack.enter_context(
+                    Xllamacpp(self.path, self.settings, options, self.tokenizer)
+                )
             timings = self.compared(systems, options.streams)
         rates = {name: [rate(each) for each in rounds] for name, rounds in timings.items()}
         firsts = {
@@ -135,11 +132,12 @@ class Bench:
 
     def staggered(self) -> list[Goal]:
         """Callers who come one after the other, and whose replies end in another order."""
-        systems: dict[str, Round] = {
-            "locked": lambda prompts, tokens: staggered(self.ask_llama, prompts, tokens),
-            "ours": lambda prompts, tokens: staggered(self.ask_engine, prompts, tokens),
-        }
-        timings = self.compared(systems, self.options.streams)
+        with Locked(self.path, self.options) as locked:
+            systems: dict[str, Round] = {
+                "locked": locked.staggered,
+                "ours": lambda prompts, tokens: staggered(self.ask_engine, prompts, tokens),
+            }
+            timings = self.compared(systems, self.options.streams)
         rates = {name: [rate(each) for each in rounds] for name, rounds in timings.items()}
         for name, values in rates.items():
             print(f"staggered, {name}: {statistics.median(values):.0f} tokens/s")
@@ -147,7 +145,8 @@ class Bench:
 
     def single(self) -> list[Goal]:
         """One stream."""
-        timings = self.compared({"bare": self.locked, "ours": self.ours}, 1)
+        with Locked(self.path, self.options) as bare:
+            timings = self.compared({"bare": bare, "ours": self.ours}, 1)
         rates = {name: [rate(each) for each in rounds] for name, rounds in timings.items()}
         for name, values in rates.items():
             print(f"1 stream, {name}: {statistics.median(values):.1f} tokens/s")
@@ -165,23 +164,6 @@ class Bench:
                 found[name].append(systems[name](prompts, self.options.tokens))
         return found
 
-    def locked(self, prompts: list[str], tokens: int) -> list[Timing]:
-        """The library, one caller at a time."""
-        return at_once([lambda p=prompt: self.ask_llama(p, tokens) for prompt in prompts])
-
-    def ask_llama(self, prompt: str, tokens: int) -> Timing:
-        started, first_s, written = time.perf_counter(), 0.0, 0
-        with self.lock:
-            self.llama.reset()
-            read = self.llama.tokenize(prompt.encode(), add_bos=False)
-            for _ in self.llama.generate(read, temp=0.0, repeat_penalty=1.1):
-                written += 1
-                if written == 1:
-                    first_s = time.perf_counter() - started
-                if written == tokens:
-                    break
-        return Timing(first_s, time.perf_counter() - started, written)
-
     def ours(self, prompts: list[str], tokens: int) -> list[Timing]:
         """This engine."""
         return at_once([lambda p=prompt: self.ask_engine(p, tokens) for prompt in prompts])
@@ -191,7 +173,7 @@ class Bench:
 
     def request(self, prompt: str, tokens: int) -> GenerationRequest:
         # Nobody stops early: the bare library and the peer go on behind the end, too.
-        end = ((self.llama.token_eos(), -100.0),)
+        end = ((self.tokenizer.token_eos(), -100.0),)
         sampling = Sampling(max_tokens=tokens, temperature=0, logit_bias=end)
         return GenerationRequest(sampling=sampling, prompt=prompt)
 
@@ -276,13 +258,10 @@ class Bench:
                 arrivals += [time.perf_counter()] * event.tokens
 
 
-class Peer:
-    """xllamacpp in a process of its own; a `Round`."""
+class Process:
+    """Another system, in a process of its own."""
 
-    def __init__(self, path: str, settings: LlamaCppSettings, options: argparse.Namespace) -> None:
-        self.tokenizer = llama_cpp.Llama(path, vocab_only=True, verbose=False)
-        command = [options.peer, str(PEER), path, str(options.streams)]
-        command += [str(settings.context_tokens), str(options.threads)]
+    def __init__(self, command: list[str]) -> None:
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -290,19 +269,18 @@ class Peer:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        print(f"xllamacpp {self._answer()['ready']}")
+        self.version = self._answer()["ready"]
 
-    def __enter__(self) -> "Peer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
         self.process.wait(20)
 
-    def __call__(self, prompts: list[str], tokens: int) -> list[Timing]:
-        read = [self.tokenizer.tokenize(prompt.encode(), add_bos=False) for prompt in prompts]
+    def asked(self, **question: object) -> list[Timing]:
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"prompts": read, "max_tokens": tokens}) + "\n")
+        self.process.stdin.write(json.dumps(question) + "\n")
         self.process.stdin.flush()
         return [Timing(first_s, total_s, int(count)) for first_s, total_s, count in self._answer()]
 
@@ -311,7 +289,42 @@ class Peer:
         for line in self.process.stdout:
             if line.startswith(("[", "{")):
                 return json.loads(line)
-        raise RuntimeError("xllamacpp has ended")
+        raise RuntimeError("the other system has ended")
+
+
+class Locked(Process):
+    """The library, one caller at a time; a `Round`."""
+
+    def __init__(self, path: str, options: argparse.Namespace) -> None:
+        numbers = (CONTEXT_TOKENS, options.threads, options.gpu_layers)
+        super().__init__([sys.executable, str(LOCKED), path, *map(str, numbers)])
+
+    def __call__(self, prompts: list[str], tokens: int) -> list[Timing]:
+        return self.asked(prompts=prompts, max_tokens=[tokens] * len(prompts), pause_s=0)
+
+    def staggered(self, prompts: list[str], tokens: int) -> list[Timing]:
+        lengths = [length(number, len(prompts), tokens) for number in range(len(prompts))]
+        return self.asked(prompts=prompts, max_tokens=lengths, pause_s=PAUSE_S)
+
+
+class Xllamacpp(Process):
+    """xllamacpp; a `Round`."""
+
+    def __init__(
+        self,
+        path: str,
+        settings: LlamaCppSettings,
+        options: argparse.Namespace,
+        tokenizer: llama_cpp.Llama,
+    ) -> None:
+        numbers = (options.streams, settings.context_tokens, options.threads)
+        super().__init__([options.peer, str(PEER), path, *map(str, numbers)])
+        self.tokenizer = tokenizer
+        print(f"xllamacpp {self.version}")
+
+    def __call__(self, prompts: list[str], tokens: int) -> list[Timing]:
+        read = [self.tokenizer.tokenize(prompt.encode(), add_bos=False) for prompt in prompts]
+        return self.asked(prompts=read, max_tokens=tokens)
 
 
 def timed(engine: LlamaCppEngine, request: GenerationRequest) -> Timing:
@@ -341,17 +354,22 @@ def at_once(works: Sequence[Callable[[], Timing]]) -> list[Timing]:
 
 
 def staggered(
-    ask: Callable[[str, int], Timing], prompts: list[str], tokens: int, pause_s: float = 0.1
+    ask: Callable[[str, int], Timing], prompts: list[str], tokens: int, pause_s: float = PAUSE_S
 ) -> list[Timing]:
     """A reply more each pause, of half to one and a half times the tokens; from the first start on."""
     count = len(prompts)
 
     def later(number: int) -> Timing:
         time.sleep(number * pause_s)
-        timing = ask(prompts[number], tokens // 2 + tokens * (count - number) // count)
+        timing = ask(prompts[number], length(number, count, tokens))
         return replace(timing, total_s=timing.total_s + number * pause_s)
 
     return at_once([lambda n=number: later(n) for number in range(count)])
+
+
+def length(number: int, count: int, tokens: int) -> int:
+    """The tokens of the reply that begins after so many others."""
+    return tokens // 2 + tokens * (count - number) // count
 
 
 def rate_together(arrivals: list[list[float]], half: int) -> float:
