@@ -38,6 +38,7 @@ GRAPH: dict[str, Any] = {
     "stt": {"latency_s": 0.05, "workers": 2},
     "llm": {"reply": "The sea is calm.", "first_token_s": 0.5, "tokens_per_s": 1e4, "parallel": 2},
     "tts": {"first_audio_s": 0.02, "real_time_factor": 0.05, "workers": 2},
+    "admission": {"live_wait_s": 2, "bulk_wait_s": 10},
 }
 GOODPUT, REFUSED_WITHIN_S, GROWTH_MB = 0.9, 0.1, 100
 _WARM_S = 5.0
